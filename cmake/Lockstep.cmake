@@ -1,0 +1,46 @@
+# The three kinds of folder under src/, each one line in a CMakeLists.txt.
+
+# lockstep_library(base LIBS fmt::fmt): src/base as a static library `lockstep_base`.
+# Files that end in _test.cpp become the test program base_test; *_fuzz.cpp the fuzz targets.
+function(lockstep_library name)
+  cmake_parse_arguments(ARG "" "" "LIBS;TEST_LIBS" ${ARGN})
+  file(GLOB_RECURSE all CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  set(sources ${all})
+  list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.cpp$")
+  set(tests ${all})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  set(fuzzers ${all})
+  list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cpp$")
+
+  if(sources)
+    add_library(lockstep_${name} STATIC ${sources})
+    target_include_directories(lockstep_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src
+                                                       ${PROJECT_SOURCE_DIR}/include)
+    target_link_libraries(lockstep_${name} PUBLIC ${ARG_LIBS})
+  else()
+    add_library(lockstep_${name} INTERFACE)
+    target_include_directories(lockstep_${name} INTERFACE ${PROJECT_SOURCE_DIR}/src
+                                                          ${PROJECT_SOURCE_DIR}/include)
+    target_link_libraries(lockstep_${name} INTERFACE ${ARG_LIBS})
+  endif()
+  if(LOCKSTEP_TESTS AND tests)
+    lockstep_test(${name}_test SOURCES ${tests} LIBS lockstep_${name} ${ARG_TEST_LIBS})
+  endif()
+  if(LOCKSTEP_FUZZERS)
+    foreach(file IN LISTS fuzzers)
+      get_filename_component(fuzzer ${file} NAME_WE)
+      add_executable(${fuzzer} ${file})
+      target_link_libraries(${fuzzer} PRIVATE lockstep_${name} -fsanitize=fuzzer)
+    endforeach()
+  endif()
+endfunction()
+
+# lockstep_test(graph_test SOURCES a_test.cpp LIBS lockstep_graph)
+function(lockstep_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE
+    LOCKSTEP_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LOCKSTEP_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()

@@ -1,0 +1,47 @@
+// The weights of a model folder: one safetensors file, or shards under an index, as one name space.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "hub/config.h"
+#include "tensor/safetensors.h"
+
+namespace lockstep {
+
+class Checkpoint {
+ public:
+  /// Reads headers only (data is mapped, and touched when used). Checks that the index and the
+  /// shards agree: every shard present, inside the folder, every name where the index says, no
+  /// name twice. Throws naming file, tensor, expected and found; a folder that has only .bin
+  /// weights is kUnimplemented, and says so.
+  static Checkpoint open(const std::filesystem::path& folder);
+  /// Headers without data, for dry builds and tests; view() throws kFailedPrecondition.
+  static Checkpoint from_headers(std::vector<TensorEntry> tensors);
+
+  const std::vector<TensorEntry>& tensors() const noexcept { return tensors_; }
+  const TensorEntry* find(std::string_view name) const noexcept;
+  View view(const TensorEntry& entry) const;
+  /// The file that holds `entry`, for messages.
+  std::string file_of(const TensorEntry& entry) const;
+
+ private:
+  std::vector<SafetensorsFile> files_;
+  std::vector<TensorEntry> tensors_;
+  std::vector<uint32_t> file_index_;                            // parallel to tensors_
+  std::unordered_map<std::string_view, uint32_t> by_name_;      // into tensors_
+};
+
+/// A Hugging Face model folder. `open` resolves MODEL (a folder, or a Hub id found in the local
+/// cache) and throws kNotFound saying what was looked for where.
+struct ModelFiles {
+  std::filesystem::path folder;
+  Config config;
+  Checkpoint checkpoint;
+
+  static ModelFiles open(const std::string& model);
+};
+
+}  // namespace lockstep
