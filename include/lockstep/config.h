@@ -1,0 +1,105 @@
+// config.json as a port reads it: Hugging Face's keys, the reference's defaults, checked kinds.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "lockstep/builder.h"
+
+namespace lockstep {
+
+/// An absent key and a null both take `fallback`, the default of the reference's config class;
+/// without a fallback they are an error. A value of another kind is an error that names config.json,
+/// the key, expected and found. Every read is remembered: keys nobody read are reported.
+class Config {
+ public:
+  explicit Config(Builder& builder, std::string prefix = {})
+      : builder_(&builder), prefix_(std::move(prefix)) {}
+
+  Builder& builder() const { return *builder_; }
+  bool has(const std::string& key) const {
+    const uint32_t kind = kind_of(key);
+    return kind != LOCKSTEP_CONFIG_ABSENT && kind != LOCKSTEP_CONFIG_NULL;
+  }
+  /// A count or width: from `least` up to `most`.
+  int64_t size(const std::string& key, std::optional<int64_t> fallback = {}, int64_t least = 1,
+               int64_t most = int64_t{1} << 31) const {
+    const int64_t value = integer(key, fallback);
+    if (value < least || value > most) {
+      throw Error(ErrorCode::kOutOfRange, where(key) + ": expected " + std::to_string(least) +
+                                              " to " + std::to_string(most) + ", found " +
+                                              std::to_string(value));
+    }
+    return value;
+  }
+  /// The number of layers: bounded, since each of them is traced.
+  int64_t layers(const std::string& key, int64_t fallback) const {
+    return size(key, fallback, 1, 4096);
+  }
+  int64_t integer(const std::string& key, std::optional<int64_t> fallback = {}) const {
+    if (use_fallback(key, fallback.has_value())) return *fallback;
+    int64_t value = 0;
+    builder_->check(api().config_int(builder_->raw(), path(key).c_str(), &value));
+    return value;
+  }
+  /// A finite number; integers are accepted.
+  double number(const std::string& key, std::optional<double> fallback = {}) const {
+    if (use_fallback(key, fallback.has_value())) return *fallback;
+    double value = 0;
+    builder_->check(api().config_number(builder_->raw(), path(key).c_str(), &value));
+    if (!std::isfinite(value)) {
+      throw Error(ErrorCode::kOutOfRange, where(key) + ": expected a finite number, found " +
+                                              std::to_string(value));
+    }
+    return value;
+  }
+  /// A finite number above zero: an epsilon, a base, a factor.
+  double positive(const std::string& key, std::optional<double> fallback = {}) const {
+    const double value = number(key, fallback);
+    if (!(value > 0)) {
+      throw Error(ErrorCode::kOutOfRange,
+                  where(key) + ": expected a number above 0, found " + std::to_string(value));
+    }
+    return value;
+  }
+  bool flag(const std::string& key, std::optional<bool> fallback = {}) const {
+    if (use_fallback(key, fallback.has_value())) return *fallback;
+    int value = 0;
+    builder_->check(api().config_bool(builder_->raw(), path(key).c_str(), &value));
+    return value != 0;
+  }
+  std::string text(const std::string& key, std::optional<std::string> fallback = {}) const {
+    if (use_fallback(key, fallback.has_value())) return *fallback;
+    const char* value = nullptr;
+    builder_->check(api().config_string(builder_->raw(), path(key).c_str(), &value));
+    return value;
+  }
+  /// The object under `key`; its keys are then read by their own names.
+  Config at(const std::string& key) const { return Config(*builder_, path(key)); }
+
+  /// "config.json: rope_parameters.rope_theta", for messages.
+  std::string where(const std::string& key) const {
+    return std::string(api().config_file(builder_->raw())) + ": " + path(key);
+  }
+
+ private:
+  const LockstepApi& api() const { return builder_->api(); }
+  std::string path(const std::string& key) const {
+    return prefix_.empty() ? key : prefix_ + "." + key;
+  }
+  uint32_t kind_of(const std::string& key) const {
+    uint32_t kind = 0;
+    builder_->check(api().config_kind(builder_->raw(), path(key).c_str(), &kind));
+    return kind;
+  }
+  bool use_fallback(const std::string& key, bool has_fallback) const {
+    return has_fallback && !has(key);
+  }
+
+  Builder* builder_;
+  std::string prefix_;
+};
+
+}  // namespace lockstep

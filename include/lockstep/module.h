@@ -1,0 +1,97 @@
+// Modules: C++ objects that carry the reference's module path. Calling one runs its forward()
+// inside its scope and records the call: path, class, inputs, outputs. That record is the tap,
+// and the sub-graph for isolated replay.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "lockstep/builder.h"
+
+namespace lockstep {
+
+/// A module path under construction: `scope / "layers" / 3 / "mlp"`.
+class Scope {
+ public:
+  Scope(Builder& builder, std::string path) : builder_(&builder), path_(std::move(path)) {}
+
+  Scope operator/(const std::string& name) const {
+    return {*builder_, path_.empty() ? name : path_ + "." + name};
+  }
+  Scope operator/(int64_t index) const { return *this / std::to_string(index); }
+
+  Builder& builder() const { return *builder_; }
+  const std::string& path() const { return path_; }
+  Value parameter(const char* name, std::initializer_list<int64_t> shape) const {
+    return builder_->parameter((*this / name).path(), shape);
+  }
+
+ private:
+  Builder* builder_;
+  std::string path_;
+};
+
+namespace internal {
+// The tensors among the arguments and results of a call. A struct of tensors joins in by a member
+// `std::vector<Value> values() const`.
+inline void collect(std::vector<Value>& into, const Value& value) { into.push_back(value); }
+template <class T>
+void collect(std::vector<Value>& into, const T& value) {
+  if constexpr (requires { value.values(); }) {
+    for (const Value& v : value.values()) into.push_back(v);
+  }
+}
+}  // namespace internal
+
+/// Base of every module: `struct Attention : Module<Attention>` with a
+/// `static constexpr const char* kClass`, the reference's class name, and a
+/// `forward(...) const`.
+template <class Derived>
+class Module {
+ public:
+  explicit Module(Scope scope) : scope_(std::move(scope)) {}
+
+  template <class... Args>
+  auto operator()(const Args&... args) const {
+    Builder& builder = scope_.builder();
+    std::vector<Value> inputs;
+    (internal::collect(inputs, args), ...);
+    std::vector<LockstepArgument> arguments;
+    for (const Value& value : inputs) arguments.push_back({nullptr, value.raw()});
+    builder.check(builder.api().enter(builder.raw(), scope_.path().c_str(), Derived::kClass,
+                                      arguments.data(), arguments.size()));
+    auto result = static_cast<const Derived&>(*this).forward(args...);
+    std::vector<Value> outputs;
+    internal::collect(outputs, result);
+    std::vector<LockstepValue> raw;
+    for (const Value& value : outputs) raw.push_back(value.raw());
+    builder.check(builder.api().leave(builder.raw(), raw.data(), raw.size()));
+    return result;
+  }
+
+  const Scope& scope() const { return scope_; }
+
+ private:
+  Scope scope_;
+};
+
+/// A ModuleList: `Layers<DecoderLayer> layers(n, [&](int64_t i) { return DecoderLayer(...); })`.
+template <class Layer>
+class Layers {
+ public:
+  template <class Make>
+  Layers(int64_t n, Make&& make) {
+    layers_.reserve(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; ++i) layers_.push_back(make(i));
+  }
+  auto begin() const { return layers_.begin(); }
+  auto end() const { return layers_.end(); }
+
+ private:
+  std::vector<Layer> layers_;
+};
+
+}  // namespace lockstep

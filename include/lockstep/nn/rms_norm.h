@@ -1,0 +1,22 @@
+// Root-mean-square norm over the last dimension.
+#pragma once
+
+#include "lockstep/module.h"
+
+namespace lockstep {
+
+/// As LlamaRMSNorm: normalised in float32, rounded to x's type, then times the weight.
+struct RMSNorm : Module<RMSNorm> {
+  static constexpr const char* kClass = "RMSNorm";
+  Value weight;
+  double eps;
+
+  RMSNorm(const Scope& s, int64_t width, double epsilon)
+      : Module(s), weight(s.parameter("weight", {width})), eps(epsilon) {}
+
+  Value forward(const Value& x) const {
+    return x.builder().op("rms_norm", {x, weight}, {{"eps", eps}, {"rounding", "before_weight"}});
+  }
+};
+
+}  // namespace lockstep

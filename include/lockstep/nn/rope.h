@@ -1,0 +1,135 @@
+// Rotary position embedding: the frequencies of transformers' modeling_rope_utils, its tables, and
+// their application to q and k.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lockstep/config.h"
+#include "lockstep/module.h"
+#include "lockstep/step.h"
+
+namespace lockstep {
+
+/// Frequencies as the reference's float32 arithmetic gives them, bit for bit.
+struct RopeFrequencies {
+  std::vector<float> inv_freq;  // [rotary_dim / 2]
+  double attention_scaling = 1;
+};
+
+/// theta^(-2i / rotary_dim), every step rounded to float32 as torch does.
+inline std::vector<float> default_inv_freq(double theta, int64_t rotary_dim) {
+  std::vector<float> inv_freq;
+  for (int64_t i = 0; i < rotary_dim; i += 2) {
+    const float exponent = static_cast<float>(i) / static_cast<float>(rotary_dim);
+    const auto power = static_cast<float>(std::pow(static_cast<double>(static_cast<float>(theta)),
+                                                   static_cast<double>(exponent)));
+    inv_freq.push_back(1.0f / power);
+  }
+  return inv_freq;
+}
+
+/// Llama 3.1: long wavelengths are divided by `factor`, middle ones blended
+/// (_compute_llama3_parameters). Scalars enter torch's float32 arithmetic rounded to float32.
+inline std::vector<float> llama3_inv_freq(std::vector<float> inv_freq, double factor,
+                                          double low_freq_factor, double high_freq_factor,
+                                          double original_length) {
+  const auto f = static_cast<float>(factor);
+  const auto low_wavelen = static_cast<float>(original_length / low_freq_factor);
+  const auto high_wavelen = static_cast<float>(original_length / high_freq_factor);
+  for (float& freq : inv_freq) {
+    const float wavelen = static_cast<float>(2 * 3.14159265358979323846) / freq;
+    const float scaled = wavelen > low_wavelen ? freq / f : freq;
+    const bool medium = !(wavelen < high_wavelen) && !(wavelen > low_wavelen);
+    if (!medium) {
+      freq = scaled;
+      continue;
+    }
+    const float quotient = static_cast<float>(original_length) / wavelen;
+    const float smooth = (quotient - static_cast<float>(low_freq_factor)) /
+                         static_cast<float>(high_freq_factor - low_freq_factor);
+    const float blended = (1.0f - smooth) * scaled / f;
+    const float kept = smooth * scaled;
+    freq = blended + kept;
+  }
+  return inv_freq;
+}
+
+/// Reads `rope_parameters` (`rope_theta` and `rope_scaling` in older configs) for a rotation of
+/// `rotary_dim` channels. `default_theta` is the reference config class's.
+inline RopeFrequencies rope_frequencies(const Config& config, int64_t rotary_dim,
+                                        double default_theta) {
+  const Config rope = config.at("rope_parameters");
+  const std::string type = rope.text("rope_type", "default");
+  const double theta = rope.positive("rope_theta", default_theta);
+  if (rotary_dim < 2 || rotary_dim % 2 != 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "rotary embedding: expected an even number of channels, found " +
+                    std::to_string(rotary_dim),
+                "check head_dim and partial_rotary_factor in config.json");
+  }
+  RopeFrequencies frequencies{default_inv_freq(theta, rotary_dim)};
+  if (type == "default") return frequencies;
+  if (type == "llama3") {
+    const double low = rope.positive("low_freq_factor");
+    const double high = rope.positive("high_freq_factor");
+    if (!(low < high)) {
+      throw Error(ErrorCode::kOutOfRange, rope.where("high_freq_factor") +
+                                              ": expected more than low_freq_factor " +
+                                              std::to_string(low) + ", found " +
+                                              std::to_string(high));
+    }
+    frequencies.inv_freq =
+        llama3_inv_freq(std::move(frequencies.inv_freq), rope.positive("factor"), low, high,
+                        rope.positive("original_max_position_embeddings"));
+    return frequencies;
+  }
+  throw Error(ErrorCode::kUnimplemented,
+              rope.where("rope_type") + ": expected default or llama3, found " + type,
+              "this build has no such rotary scaling");
+}
+
+/// How pairs of channels are formed: first half with second half (Llama, NeoX), or neighbours
+/// (GPT-J, Cohere, GLM).
+enum class RopeStyle { kHalf, kInterleaved };
+
+inline const char* rope_style_name(RopeStyle style) {
+  return style == RopeStyle::kHalf ? "half" : "interleaved";
+}
+
+/// cos and sin, float32 [T, rotary_dim], each frequency twice in the order of the style.
+struct PositionEmbeddings {
+  Value cos, sin;
+  std::vector<Value> values() const { return {cos, sin}; }
+};
+
+/// The tables of a step, computed once and shared by all layers.
+struct RotaryEmbedding : Module<RotaryEmbedding> {
+  static constexpr const char* kClass = "RotaryEmbedding";
+  RopeFrequencies frequencies;
+  RopeStyle layout;
+
+  RotaryEmbedding(const Scope& s, RopeFrequencies f, RopeStyle style = RopeStyle::kHalf)
+      : Module(s), frequencies(std::move(f)), layout(style) {}
+
+  PositionEmbeddings forward(const Value& position_ids) const {
+    const std::vector<double> inv_freq(frequencies.inv_freq.begin(), frequencies.inv_freq.end());
+    const std::vector<Value> tables =
+        position_ids.builder().op_n<2>("rotary_embedding", {position_ids},
+                                       {{"inv_freq", inv_freq},
+                                        {"attention_scaling", frequencies.attention_scaling},
+                                        {"layout", rope_style_name(layout)}});
+    return {tables[0], tables[1]};
+  }
+};
+
+/// x [T, heads, head_dim]: the first rotary_dim channels of every head turned, the rest passed on.
+inline Value apply_rotary_pos_emb(const Value& x, const PositionEmbeddings& position_embeddings,
+                                  RopeStyle style = RopeStyle::kHalf) {
+  return x.builder().op("rope", {x, position_embeddings.cos, position_embeddings.sin},
+                        {{"style", rope_style_name(style)}});
+}
+
+}  // namespace lockstep
