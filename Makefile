@@ -1,0 +1,43 @@
+# Everything a person types. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test asan fuzz test-all bench format check-format check
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+setup: ## install what packages.txt lists and the machine lacks
+	@scripts/setup.sh
+
+build: setup ## build/release/bin/lockstep
+	@cmake --preset release
+	@cmake --build --preset release
+
+demo: build ## the example model against its reference, then a few words from it
+	@scripts/demo.sh
+
+test: build ## the tests of the release build
+	@scripts/run_tests.py build/release
+
+asan: setup ## the tests under the address and undefined-behaviour sanitizers
+	@cmake --preset asan
+	@cmake --build --preset asan
+	@scripts/run_tests.py build/asan
+
+fuzz: asan ## every fuzz target, FUZZ_SECONDS each (60)
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+test-all: test asan fuzz ## all of the above
+
+bench: build ## every benchmark; results in build/bench
+	@scripts/bench.sh
+
+format: ## clang-format the tracked sources
+	@scripts/format.sh
+
+check-format: ## say what `make format` would change
+	@scripts/format.sh --check
+
+check: build check-format ## include layers, self-contained headers, formatting, clang-tidy on what changed
+	@scripts/check_layers.py
+	@cmake --build --preset release --target check_headers
+	@scripts/tidy.sh
