@@ -13,8 +13,8 @@ namespace lockstep {
 
 class Attrs {
  public:
-  using Value = std::variant<int64_t, double, std::string, std::vector<int64_t>,
-                             std::vector<double>>;
+  using Value =
+      std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<double>>;
 
   void set(std::string name, Value value);
   bool has(std::string_view name) const noexcept;

@@ -9,11 +9,11 @@
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -47,7 +47,8 @@ class KernelPolicy {
 /// What kernels run with, and what is remembered of who ran.
 class RunContext {
  public:
-  explicit RunContext(ThreadPool& pool, KernelPolicy policy = {}) : pool(pool), policy(policy) {}
+  explicit RunContext(ThreadPool& threads, KernelPolicy kernels = {})
+      : pool(threads), policy(std::move(kernels)) {}
 
   ThreadPool& pool;
   KernelPolicy policy;
@@ -114,6 +115,20 @@ struct Candidate {
 size_t choose_kernel(std::string_view op, std::span<const Candidate> list, bool rows_must_agree,
                      RunContext& context);
 }  // namespace internal
+
+/// The names of `list`, for OpDef::kernels.
+template <class Args>
+std::vector<KernelInfo> kernel_infos(std::span<const Kernel<Args>> list) {
+  std::vector<KernelInfo> infos;
+  for (const Kernel<Args>& kernel : list) infos.push_back({kernel.name, kernel.row_invariant});
+  return infos;
+}
+
+/// The refusal of a kernel that takes every call.
+template <class Args>
+const char* never_refuse(const Args&) {
+  return nullptr;
+}
 
 /// Runs the first kernel of `list` that takes `args`. With `rows_must_agree` (float32 activations)
 /// kernels that are not row-invariant refuse. Throws kInvalidArgument when a forced kernel refuses,

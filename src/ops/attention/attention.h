@@ -1,0 +1,65 @@
+// Causal attention over a paged cache, for a ragged batch of sequences.
+//
+//   rows of the step      [ s0 s0 s0 | s1 | s2 s2 ]     row_offsets = 0 3 4 6
+//   page table            [ 7 2 | 5 | 0 9 4 ]           page_offsets = 0 2 3 6
+//   token at position p of sequence s: page pages[page_offsets[s] + p / page_size],
+//   slot p % page_size
+//
+// First k and v of the step are written into the cache. Then row t of sequence s, query head h, key
+// and value head g = h / (n_heads / n_kv_heads), attends to the positions of key_range():
+//   score[j] = scale * sum_d q[t, h, d] * k_cache[j, g, d]
+//   out[t, h, :] = sum_j softmax(score)[j] * v_cache[j, g, :]
+//
+// Rounding: scores, softmax (maximum subtracted) and sums in float32, one rounding to q's type; the
+// cache holds k and v as they came. `ref` computes in float64.
+#pragma once
+
+#include "ops/op.h"
+
+namespace lockstep::ops {
+
+struct AttentionArgs {
+  const void* q;                // [n_tokens, n_heads, key_width] of dtype
+  const void* k;                // [n_tokens, n_kv_heads, key_width] of dtype
+  const void* v;                // [n_tokens, n_kv_heads, value_width] of dtype
+  const int32_t* positions;     // [n_tokens], absolute, from 0
+  const int32_t* row_offsets;   // [n_sequences + 1]
+  const int32_t* page_offsets;  // [n_sequences + 1]
+  const int32_t* pages;         // [page_offsets[n_sequences]]
+  void* k_cache;                // [n_cache_pages, n_kv_heads, page_size, key_width] of dtype
+  void* v_cache;                // [n_cache_pages, n_kv_heads, page_size, value_width] of dtype
+  void* out;                    // [n_tokens, n_heads, value_width] of dtype
+  int64_t n_tokens, n_sequences, n_heads, n_kv_heads, key_width, value_width, page_size;
+  float scale;
+  DType dtype;
+};
+
+/// Positions [begin, end) that a query may see.
+struct KeyRange {
+  int64_t begin, end;
+};
+inline KeyRange key_range(const AttentionArgs&, int64_t position) noexcept {
+  return {0, position + 1};
+}
+
+/// Index in k_cache and v_cache of [page, kv_head, slot], in units of the last dimension.
+inline int64_t cache_row(const AttentionArgs& args, int64_t sequence, int64_t kv_head,
+                         int64_t position) noexcept {
+  const int64_t page = args.pages[args.page_offsets[sequence] + position / args.page_size];
+  return (page * args.n_kv_heads + kv_head) * args.page_size + position % args.page_size;
+}
+
+/// Copies the step's k and v into the cache.
+void write_cache(const AttentionArgs& args, ThreadPool& pool) noexcept;
+
+void attention_ref(const AttentionArgs& args, ThreadPool& pool) noexcept;
+/// Keys in order, in blocks aligned to absolute positions: chunks, batches and threads do not
+/// change a row's bits.
+void attention_cpu(const AttentionArgs& args, ThreadPool& pool) noexcept;
+
+/// (q [T, H, Dk], k [T, KV, Dk], v [T, KV, Dv], positions int32[T], row_offsets int32[S + 1],
+/// page_offsets int32[S + 1], pages int32[P], k_cache [C, KV, page, Dk], v_cache [C, KV, page, Dv])
+/// -> [T, H, Dv] of q's type. Attribute: scale. Writes the caches.
+extern const OpDef attention;
+
+}  // namespace lockstep::ops

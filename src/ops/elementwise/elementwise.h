@@ -1,0 +1,28 @@
+// out[i] = a[i] + b[i], a[i] - b[i], a[i] * b[i], or a[i] * factor
+//
+// Rounding: one float32 operation (factor as float32), one rounding to a's type.
+#pragma once
+
+#include "ops/op.h"
+
+namespace lockstep::ops {
+
+enum class Elementwise { kAdd, kSub, kMul, kScale };
+
+struct ElementwiseArgs {
+  const void* a;  // [n] of dtype
+  const void* b;  // [n] of dtype; nullptr for kScale
+  void* out;      // [n] of dtype; may be a or b
+  int64_t n;
+  float factor;
+  Elementwise fn;
+  DType dtype;
+};
+
+void elementwise_ref(const ElementwiseArgs& args, ThreadPool& pool) noexcept;
+void elementwise_cpu(const ElementwiseArgs& args, ThreadPool& pool) noexcept;
+
+/// (a, b of a's type and shape) with fn add, sub or mul, or (a) with fn scale and attribute factor.
+extern const OpDef elementwise;
+
+}  // namespace lockstep::ops

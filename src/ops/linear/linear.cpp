@@ -1,0 +1,57 @@
+#include "ops/linear/linear.h"
+
+#include "ops/check.h"
+
+namespace lockstep::ops {
+namespace {
+
+constexpr Kernel<LinearArgs> kKernels[] = {
+    {"onednn", RowInvariant::kNo, linear_onednn_refuse, linear_onednn},
+    {"cpu.dot", RowInvariant::kYes, never_refuse<LinearArgs>, linear_cpu},
+    {"ref", RowInvariant::kYes, never_refuse<LinearArgs>, linear_ref},
+};
+
+std::vector<TensorType> infer(const InferCall& call) {
+  constexpr std::string_view op = "linear";
+  expect_inputs(op, call, 2, 3);
+  const TensorType& x = call.inputs[0];
+  const TensorType& weight = call.inputs[1];
+  expect_activation(op, "x", x);
+  expect_rank(op, "x", x, 1);
+  expect_weight(op, "weight", weight);
+  expect_rank(op, "weight", weight, 2, 2);
+  expect_shape(op, "weight", weight, Shape{weight.shape[0], x.shape[-1]});
+  if (call.inputs.size() == 3) {
+    expect_weight(op, "bias", call.inputs[2]);
+    expect_shape(op, "bias", call.inputs[2], Shape{weight.shape[0]});
+  }
+  TensorType out = x;
+  out.shape[-1] = weight.shape[0];
+  return {out};
+}
+
+void run(const OpCall& call) {
+  check_call(linear, call);
+  const View& x = call.inputs[0];
+  const View& weight = call.inputs[1];
+  const bool has_bias = call.inputs.size() == 3;
+  const LinearArgs args{
+      .x = x.data,
+      .weight = weight.data,
+      .bias = has_bias ? call.inputs[2].data : nullptr,
+      .out = call.outputs[0].data,
+      .n_rows = x.rows(),
+      .n = weight.dim(0),
+      .k = weight.dim(1),
+      .dtype = x.dtype,
+      .weight_dtype = weight.dtype,
+      .bias_dtype = has_bias ? call.inputs[2].dtype : DType::kFloat32,
+  };
+  dispatch<LinearArgs>("linear", kKernels, args, x.dtype == DType::kFloat32, call.context);
+}
+
+}  // namespace
+
+const OpDef linear{"linear", infer, run, [] { return kernel_infos<LinearArgs>(kKernels); }};
+
+}  // namespace lockstep::ops

@@ -1,0 +1,31 @@
+// Rotates the first n_rotated of each head's values; the rest passes through.
+//   kHalf:        out[i] = x[i] * cos[i] + rotate_half(x)[i] * sin[i], rotate_half = cat(-x2, x1)
+//   kInterleaved: the same on adjacent pairs, rotate(x) = (-x[1], x[0], -x[3], x[2], ...)
+//
+// Rounding: both products and their sum in float32, one rounding to x's type.
+#pragma once
+
+#include "ops/op.h"
+
+namespace lockstep::ops {
+
+enum class RopeStyle { kHalf, kInterleaved };
+
+struct RopeArgs {
+  const void* x;     // [n_tokens, n_heads, head_dim] of dtype
+  const float* cos;  // [n_tokens, n_rotated]
+  const float* sin;  // [n_tokens, n_rotated]
+  void* out;         // [n_tokens, n_heads, head_dim] of dtype
+  int64_t n_tokens, n_heads, head_dim, n_rotated;
+  RopeStyle style;
+  DType dtype;
+};
+
+void rope_ref(const RopeArgs& args, ThreadPool& pool) noexcept;
+void rope_cpu(const RopeArgs& args, ThreadPool& pool) noexcept;
+
+/// (x [T, heads, head_dim], cos float32[T, D], sin float32[T, D]) -> x's type; D even and at most
+/// head_dim. Attribute: style ("half" or "interleaved").
+extern const OpDef rope;
+
+}  // namespace lockstep::ops
