@@ -1,0 +1,62 @@
+#include "cli/model_options.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "lockstep/error.h"
+
+namespace lockstep::cli {
+
+void ModelOptions::add_to(CLI::App& command) {
+  command.add_option("MODEL", model, "folder in Hugging Face layout, or a cached Hub id")
+      ->required();
+  command.add_option("--dtype", dtype, "float32 or bfloat16 between modules (default: the model's)");
+  command.add_option("--devices", devices, "cpu")->capture_default_str();
+  command.add_option("--threads", threads, "threads (default: one per core)")
+      ->check(CLI::Range(0, 1024));
+  command.add_option("--custom-architectures", custom_architectures,
+                     "folder of a compiled port; may be given more than once")
+      ->type_name("DIR");
+}
+
+Model ModelOptions::open() const {
+  if (devices != "cpu") {
+    throw Error(ErrorCode::kUnimplemented,
+                fmt::format("--devices: expected cpu, found {}", quoted(devices)),
+                "this build runs on one CPU");
+  }
+  std::optional<DType> type;
+  if (!dtype.empty()) type = parse_activation_dtype("--dtype", dtype);
+  Registry registry;
+  for (const std::string& folder : custom_architectures) registry.load_ports(folder);
+  Model opened = Model::open(model, registry, type);
+  for (const std::string& notice : opened.notices()) log_info(notice);
+  return opened;
+}
+
+std::vector<int32_t> parse_ids(const std::string& flag, const std::string& text) {
+  std::vector<int32_t> ids;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    std::string_view item(text.data() + begin, end - begin);
+    while (item.starts_with(' ')) item.remove_prefix(1);
+    while (item.ends_with(' ')) item.remove_suffix(1);
+    int32_t id = 0;
+    const auto [stop, error] = std::from_chars(item.data(), item.data() + item.size(), id);
+    if (error != std::errc{} || stop != item.data() + item.size()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: expected whole numbers separated by commas, found {} at place {}",
+                              flag, quoted(item), ids.size()),
+                  "for example " + flag + " 591,283,298");
+    }
+    ids.push_back(id);
+    begin = end + 1;
+  }
+  return ids;
+}
+
+}  // namespace lockstep::cli

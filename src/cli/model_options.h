@@ -1,0 +1,29 @@
+// What every command that runs a model takes: MODEL, --dtype, --devices, --threads,
+// --custom-architectures, and prompts as ids.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/pipeline.h"
+
+namespace lockstep::cli {
+
+struct ModelOptions {
+  std::string model;
+  std::string dtype;
+  std::string devices = "cpu";
+  int threads = 0;
+  std::vector<std::string> custom_architectures;
+
+  void add_to(CLI::App& command);
+  /// Loads ports, opens, traces, audits; says the notices on stderr.
+  Model open() const;
+};
+
+/// "591,283,298" -> ids. Throws kInvalidArgument naming flag, place, expected and found.
+std::vector<int32_t> parse_ids(const std::string& flag, const std::string& text);
+
+}  // namespace lockstep::cli

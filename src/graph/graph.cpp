@@ -1,0 +1,190 @@
+#include "graph/graph.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/glob.h"
+
+namespace lockstep {
+
+ValueId Graph::storage(ValueId v) const {
+  while (nodes[v.node].kind == NodeKind::kOp && nodes[v.node].op->run == nullptr) {
+    v = nodes[v.node].inputs[0];
+  }
+  return v;
+}
+
+std::optional<uint32_t> Graph::find_call(std::string_view path, uint32_t index) const {
+  for (uint32_t i = 0; i < calls.size(); ++i) {
+    if (calls[i].path == path && calls[i].index == index) return i;
+  }
+  return std::nullopt;
+}
+
+std::optional<ValueId> Graph::find_input(std::string_view name) const {
+  for (uint32_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].kind == NodeKind::kInput && nodes[i].name == name) return ValueId{i, 0};
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+// Copies nodes of one call into a new graph, turning what lies outside into inputs.
+class Extraction {
+ public:
+  Extraction(const Graph& from, uint32_t call) : from_(from), call_(from.calls[call]) {
+    to_.architecture = from.architecture;
+    to_.activation_dtype = from.activation_dtype;
+    for (size_t i = 0; i < call_.inputs.size(); ++i) {
+      argument_names_.emplace(call_.inputs[i].value, "argument." + std::to_string(i));
+    }
+  }
+
+  Graph run(uint32_t call) {
+    for (uint32_t n = call_.begin; n < call_.end; ++n) {
+      if (from_.nodes[n].kind == NodeKind::kOp) copy_op(n);
+    }
+    for (size_t i = 0; i < call_.outputs.size(); ++i) {
+      to_.outputs.push_back({"output." + std::to_string(i), map(call_.outputs[i])});
+    }
+    copy_calls(call);
+    return std::move(to_);
+  }
+
+ private:
+  ValueId map(ValueId v) {
+    const auto at = mapped_.find(v);
+    if (at != mapped_.end()) return at->second;
+    const Node& source = from_.node(v);
+    if (source.kind != NodeKind::kOp) return copy_outside(v, source);
+    Node input;
+    input.kind = NodeKind::kInput;
+    const auto name = argument_names_.find(v);
+    input.name = name != argument_names_.end()
+                     ? name->second
+                     : "value." + std::to_string(v.node) + "." + std::to_string(v.output);
+    input.outputs = {from_.type(v)};
+    return add(v, std::move(input));
+  }
+
+  ValueId copy_outside(ValueId v, const Node& source) {
+    Node node = source;
+    node.call = kNoCall;
+    const ValueId id = add(v, std::move(node));
+    for (const Parameter& parameter : from_.parameters) {
+      if (parameter.node == v.node) {
+        to_.parameters.push_back(parameter);
+        to_.parameters.back().node = id.node;
+      }
+    }
+    for (const CacheInput& cache : from_.caches) {
+      if (cache.node == v.node) {
+        to_.caches.push_back(cache);
+        to_.caches.back().node = id.node;
+      }
+    }
+    return id;
+  }
+
+  ValueId add(ValueId from, Node node) {
+    const ValueId id{static_cast<uint32_t>(to_.nodes.size()), 0};
+    to_.nodes.push_back(std::move(node));
+    mapped_[from] = id;
+    return id;
+  }
+
+  void copy_op(uint32_t n) {
+    Node node = from_.nodes[n];
+    for (ValueId& input : node.inputs) input = map(input);
+    const auto id = static_cast<uint32_t>(to_.nodes.size());
+    for (uint32_t i = 0; i < node.outputs.size(); ++i) mapped_[{n, i}] = {id, i};
+    new_index_[n] = id;
+    to_.nodes.push_back(std::move(node));
+  }
+
+  void copy_calls(uint32_t call) {
+    std::map<uint32_t, uint32_t> renumbered;
+    for (uint32_t c = call; c < from_.calls.size() && from_.calls[c].begin < call_.end; ++c) {
+      if (c != call && !renumbered.contains(from_.calls[c].parent)) continue;
+      Call copy = from_.calls[c];
+      copy.parent = c == call ? kNoCall : renumbered[copy.parent];
+      copy.begin = first_new_node(copy.begin);
+      copy.end = first_new_node(copy.end);
+      for (Call::Argument& argument : copy.inputs) argument.value = map(argument.value);
+      for (ValueId& output : copy.outputs) output = map(output);
+      renumbered[c] = static_cast<uint32_t>(to_.calls.size());
+      to_.calls.push_back(std::move(copy));
+    }
+    for (Node& node : to_.nodes) {
+      const auto at = renumbered.find(node.call);
+      node.call = at == renumbered.end() ? kNoCall : at->second;
+    }
+    for (const FunctionalTap& tap : from_.taps) {
+      const auto at = renumbered.find(tap.call);
+      if (at != renumbered.end()) to_.taps.push_back({at->second, tap.name, map(tap.value)});
+    }
+  }
+
+  uint32_t first_new_node(uint32_t old) const {
+    const auto at = new_index_.lower_bound(old);
+    return at == new_index_.end() ? static_cast<uint32_t>(to_.nodes.size()) : at->second;
+  }
+
+  const Graph& from_;
+  const Call& call_;
+  Graph to_;
+  std::map<ValueId, ValueId> mapped_;
+  std::map<ValueId, std::string> argument_names_;
+  std::map<uint32_t, uint32_t> new_index_;  // op nodes only
+};
+
+}  // namespace
+
+Graph extract(const Graph& graph, uint32_t call) { return Extraction(graph, call).run(call); }
+
+std::vector<Tap> list_taps(const Graph& graph, std::string_view pattern, TapInputs with_inputs) {
+  // A call's inputs are known at its first node, its results after its last.
+  struct Ordered {
+    uint64_t at;
+    Tap tap;
+  };
+  std::vector<Ordered> found;
+  for (const Call& call : graph.calls) {
+    if (call.path.empty() || !glob_match(pattern, call.path)) continue;
+    Tap tap{call.path, call.class_name, Tap::Role::kInput, {}, 0, call.index, {}};
+    for (size_t i = 0; with_inputs == TapInputs::kYes && i < call.inputs.size(); ++i) {
+      tap.index = static_cast<uint32_t>(i);
+      tap.argument = call.inputs[i].name;
+      tap.value = call.inputs[i].value;
+      found.push_back({uint64_t{call.begin} * 2, tap});
+    }
+    tap.role = Tap::Role::kOutput;
+    tap.argument.clear();
+    for (size_t i = 0; i < call.outputs.size(); ++i) {
+      tap.index = static_cast<uint32_t>(i);
+      tap.value = call.outputs[i];
+      found.push_back({uint64_t{call.end} * 2 - 1, tap});
+    }
+  }
+  for (const FunctionalTap& functional : graph.taps) {
+    const Call& call = graph.calls[functional.call];
+    const std::string path = call.path + "/" + functional.name;
+    if (!glob_match(pattern, path)) continue;
+    found.push_back({uint64_t{functional.value.node} * 2 + 1,
+                     {path, call.class_name, Tap::Role::kOutput, {}, 0, call.index,
+                      functional.value}});
+  }
+  // Inner calls end where outer ones do: equal places keep the innermost first.
+  std::stable_sort(found.begin(), found.end(), [](const Ordered& a, const Ordered& b) {
+    if (a.at != b.at) return a.at < b.at;
+    return a.tap.role == Tap::Role::kOutput && b.tap.role == Tap::Role::kOutput &&
+           a.tap.path.size() > b.tap.path.size();
+  });
+  std::vector<Tap> taps;
+  taps.reserve(found.size());
+  for (Ordered& entry : found) taps.push_back(std::move(entry.tap));
+  return taps;
+}
+
+}  // namespace lockstep

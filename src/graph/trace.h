@@ -1,0 +1,50 @@
+// Tracing: runs an architecture's build() against config.json and tensor headers, without weights.
+// This is the dry build (every shape and dtype error) and the state-dict audit, both ways.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "graph/graph.h"
+#include "hub/checkpoint.h"
+#include "hub/config.h"
+#include "lockstep/abi.h"
+
+namespace lockstep {
+
+/// What the graph needs against what the checkpoint has.
+struct Audit {
+  struct Dropped {
+    std::string stored, reason;
+  };
+  struct Tie {
+    std::string path, source;  // parameter paths
+    std::string stored;        // the tensor both read
+    /// The checkpoint stores both; the reference shares them only if they are equal, which only
+    /// the data can tell (runtime/weights.h).
+    bool stored_twice = false;
+  };
+  std::vector<std::string> missing;     // one line each: path, expected type
+  std::vector<std::string> mismatched;  // path, expected, found, file
+  std::vector<std::string> surplus;     // stored names nobody wanted
+  std::vector<Dropped> dropped;
+  std::vector<Tie> ties;
+  /// How names bind: "" as they are, "+model." or "-model." where the base-model prefix differs.
+  std::string prefix_change;
+
+  bool holds() const { return missing.empty() && mismatched.empty() && surplus.empty(); }
+};
+
+struct Trace {
+  Graph graph;
+  Audit audit;
+};
+
+/// Throws the port's own errors, prefixed with the module path. The audit is filled, not judged.
+Trace trace(const LockstepArchitecture& architecture, const Config& config,
+            const Checkpoint& checkpoint, DType activation_dtype);
+
+/// Throws kFailedPrecondition with at most eight lines of each kind when the audit does not hold.
+void require(const Audit& audit, const std::string& architecture);
+
+}  // namespace lockstep

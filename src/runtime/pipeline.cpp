@@ -1,0 +1,263 @@
+#include "runtime/pipeline.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "lockstep/error.h"
+
+namespace lockstep {
+
+DType default_activation_dtype(const ModelFiles& files) {
+  std::optional<DType> own;
+  if (files.config.kind("dtype") == Config::Kind::kString) {
+    own = dtype_from_name(files.config.get_string("dtype"));
+  }
+  if (!own) {
+    std::map<DType, uint64_t> bytes;
+    for (const TensorEntry& entry : files.checkpoint.tensors()) {
+      bytes[entry.dtype] += entry.end - entry.begin;
+    }
+    for (const auto& [dtype, n] : bytes) {
+      if (!own || n > bytes[*own]) own = dtype;
+    }
+  }
+  return own == DType::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+}
+
+DType parse_activation_dtype(const std::string& flag, const std::string& name) {
+  const std::optional<DType> dtype = dtype_from_name(name);
+  if (dtype != DType::kFloat32 && dtype != DType::kBFloat16) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}: expected float32 or bfloat16, found {}", flag, name));
+  }
+  return *dtype;
+}
+
+Model Model::open(const std::string& name, const Registry& registry, std::optional<DType> dtype) {
+  ModelFiles files = ModelFiles::open(name);
+  const LockstepArchitecture& architecture = registry.resolve(files.config);
+  Trace trace = lockstep::trace(architecture, files.config, files.checkpoint,
+                                dtype.value_or(default_activation_dtype(files)));
+  require(trace.audit, architecture.class_name);
+  return {std::move(files), &architecture, std::move(trace)};
+}
+
+std::vector<std::string> Model::notices() const {
+  std::vector<std::string> lines;
+  for (const Audit::Tie& tie : trace.audit.ties) {
+    lines.push_back(fmt::format("{} is tied to {} (tensor {})", tie.path, tie.source, tie.stored));
+  }
+  const std::string& change = trace.audit.prefix_change;
+  if (!change.empty()) {
+    lines.push_back(fmt::format("stored names {} the base-model prefix {}",
+                                change[0] == '-' ? "lack" : "carry", change.substr(1)));
+  }
+  std::map<std::string, size_t> dropped;
+  for (const Audit::Dropped& drop : trace.audit.dropped) ++dropped[drop.reason];
+  for (const auto& [reason, n] : dropped) {
+    lines.push_back(fmt::format("{} stored tensor{} not used: {}", n, n == 1 ? "" : "s", reason));
+  }
+  const std::vector<std::string> unread = files.config.unread();
+  if (!unread.empty()) {
+    std::string keys;
+    for (const std::string& key : unread) keys += (keys.empty() ? "" : ", ") + key;
+    lines.push_back(fmt::format("{}: read by nobody: {}", files.config.file(), keys));
+  }
+  return lines;
+}
+
+namespace {
+
+SymbolValues largest(const PipelineOptions& o) {
+  SymbolValues most{};
+  const int64_t pages = (o.max_context + o.page_size - 1) / o.page_size + o.max_sequences - 1;
+  most[static_cast<size_t>(Symbol::kOne)] = 1;
+  most[static_cast<size_t>(Symbol::kTokens)] = o.max_tokens;
+  most[static_cast<size_t>(Symbol::kSequences)] = o.max_sequences;
+  most[static_cast<size_t>(Symbol::kSequenceOffsets)] = o.max_sequences + 1;
+  most[static_cast<size_t>(Symbol::kLogitRows)] = o.max_logit_rows;
+  most[static_cast<size_t>(Symbol::kStepPages)] = pages;
+  most[static_cast<size_t>(Symbol::kCachePages)] = pages;
+  most[static_cast<size_t>(Symbol::kPageSize)] = o.page_size;
+  return most;
+}
+
+View int_view(const std::vector<int32_t>& values) {
+  // An empty vector has no address; kernels never read through it.
+  static const int32_t none = 0;
+  const int64_t shape[] = {static_cast<int64_t>(values.size())};
+  return make_view(values.empty() ? &none : values.data(), DType::kInt32, shape);
+}
+
+std::vector<int64_t> concrete(const Shape& shape, const SymbolValues& now) {
+  std::vector<int64_t> dims;
+  for (const Dim& dim : shape.dims()) {
+    dims.push_back(dim.count * now[static_cast<size_t>(dim.symbol)]);
+  }
+  return dims;
+}
+
+}  // namespace
+
+Pipeline::Pipeline(Model model, const PipelineOptions& options)
+    : model_(std::move(model)),
+      options_(options),
+      weights_(model_.trace.graph, model_.trace.audit, model_.files.checkpoint),
+      pool_(options.threads),
+      context_(pool_, options.kernels) {
+  const SymbolValues most = largest(options_);
+  executor_ = std::make_unique<Executor>(graph(), weights_.views(), most);
+  for (const CacheInput& cache : graph().caches) {
+    const TensorType& type = graph().nodes[cache.node].outputs[0];
+    caches_.emplace_back(type.dtype, concrete(type.shape, most));
+    executor_->bind_input(cache.name, caches_.back().view());
+  }
+  free_pages_.resize(most[static_cast<size_t>(Symbol::kCachePages)]);
+  // Taken from the back: low page numbers first.
+  std::iota(free_pages_.rbegin(), free_pages_.rend(), 0);
+}
+
+int64_t Pipeline::vocab_size() const {
+  return graph().type(graph().outputs[0].value).shape[-1].count;
+}
+
+uint64_t Pipeline::cache_bytes() const {
+  uint64_t bytes = 0;
+  for (const Tensor& cache : caches_) bytes += cache.view().bytes();
+  return bytes;
+}
+
+void Pipeline::observe(std::vector<ValueId> values, Observe observe) {
+  executor_->observe(std::move(values), std::move(observe));
+}
+
+void Pipeline::check(std::span<const Segment> segments) const {
+  int64_t n_tokens = 0, n_rows = 0, n_pages = 0;
+  const int64_t vocab = vocab_size();
+  for (const Segment& segment : segments) {
+    const auto n = static_cast<int64_t>(segment.tokens.size());
+    if (n == 0) throw Error(ErrorCode::kInvalidArgument, "prompt ids: expected at least one");
+    for (int64_t i = 0; i < n; ++i) {
+      if (segment.tokens[i] < 0 || segment.tokens[i] >= vocab) {
+        throw Error(ErrorCode::kInvalidArgument,
+                    fmt::format("prompt id {} at place {}: expected 0 to {} (vocab_size {})",
+                                segment.tokens[i], i, vocab - 1, vocab));
+      }
+    }
+    n_tokens += n;
+    n_rows += segment.logits == LogitRows::kAll ? n : segment.logits == LogitRows::kLast ? 1 : 0;
+    const int64_t length = segment.sequence->length + n;
+    n_pages += (length + options_.page_size - 1) / options_.page_size -
+               static_cast<int64_t>(segment.sequence->pages.size());
+  }
+  if (n_tokens > options_.max_tokens || n_rows > options_.max_logit_rows ||
+      static_cast<int64_t>(segments.size()) > options_.max_sequences) {
+    throw Error(ErrorCode::kOutOfRange,
+                fmt::format("a step of {} tokens, {} logit rows, {} sequences: the pipeline was made "
+                            "for {}, {}, {}",
+                            n_tokens, n_rows, segments.size(), options_.max_tokens,
+                            options_.max_logit_rows, options_.max_sequences));
+  }
+  if (n_pages > static_cast<int64_t>(free_pages_.size())) {
+    throw Error(ErrorCode::kResourceExhausted,
+                fmt::format("the caches are full: {} pages of {} tokens needed, {} free", n_pages,
+                            options_.page_size, free_pages_.size()));
+  }
+}
+
+void Pipeline::take_pages(std::span<const Segment> segments) {
+  for (const Segment& segment : segments) {
+    Sequence& sequence = *segment.sequence;
+    const int64_t length = sequence.length + static_cast<int64_t>(segment.tokens.size());
+    while (static_cast<int64_t>(sequence.pages.size()) * options_.page_size < length) {
+      sequence.pages.push_back(free_pages_.back());
+      free_pages_.pop_back();
+    }
+  }
+}
+
+void Pipeline::fill_step_data(std::span<const Segment> segments) {
+  for (auto* v : {&input_ids_, &positions_, &row_offsets_, &page_offsets_, &pages_, &logit_rows_}) {
+    v->clear();
+  }
+  row_offsets_.push_back(0);
+  page_offsets_.push_back(0);
+  for (const Segment& segment : segments) {
+    const auto first_row = static_cast<int32_t>(input_ids_.size());
+    const auto n = static_cast<int32_t>(segment.tokens.size());
+    input_ids_.insert(input_ids_.end(), segment.tokens.begin(), segment.tokens.end());
+    for (int32_t i = 0; i < n; ++i) {
+      positions_.push_back(static_cast<int32_t>(segment.sequence->length) + i);
+    }
+    const std::vector<int32_t>& pages = segment.sequence->pages;
+    pages_.insert(pages_.end(), pages.begin(), pages.end());
+    row_offsets_.push_back(first_row + n);
+    page_offsets_.push_back(static_cast<int32_t>(pages_.size()));
+    const int32_t skipped = segment.logits == LogitRows::kAll    ? 0
+                            : segment.logits == LogitRows::kLast ? n - 1
+                                                                 : n;
+    for (int32_t i = skipped; i < n; ++i) logit_rows_.push_back(first_row + i);
+  }
+}
+
+View Pipeline::step(std::span<const Segment> segments) {
+  check(segments);
+  take_pages(segments);
+  fill_step_data(segments);
+  SymbolValues now = largest(options_);
+  now[static_cast<size_t>(Symbol::kTokens)] = static_cast<int64_t>(input_ids_.size());
+  now[static_cast<size_t>(Symbol::kSequences)] = static_cast<int64_t>(segments.size());
+  now[static_cast<size_t>(Symbol::kSequenceOffsets)] = static_cast<int64_t>(segments.size()) + 1;
+  now[static_cast<size_t>(Symbol::kLogitRows)] = static_cast<int64_t>(logit_rows_.size());
+  now[static_cast<size_t>(Symbol::kStepPages)] = static_cast<int64_t>(pages_.size());
+  const std::pair<const char*, const std::vector<int32_t>*> inputs[] = {
+      {"@input_ids", &input_ids_},       {"@positions", &positions_},
+      {"@row_offsets", &row_offsets_},   {"@page_offsets", &page_offsets_},
+      {"@pages", &pages_},               {"@logit_rows", &logit_rows_}};
+  for (const auto& [name, values] : inputs) {
+    // A port that needs no positions, say, has no such input.
+    if (executor_->has_input(name)) executor_->bind_input(name, int_view(*values));
+  }
+  executor_->run(now, context_);
+  for (const Segment& segment : segments) {
+    segment.sequence->length += static_cast<int64_t>(segment.tokens.size());
+  }
+  return executor_->output(0);
+}
+
+View Pipeline::prefill(Sequence& sequence, std::span<const int32_t> tokens, int64_t chunk) {
+  if (chunk <= 0) chunk = options_.max_tokens;
+  const auto n = static_cast<int64_t>(tokens.size());
+  View logits;
+  for (int64_t begin = 0; begin == 0 || begin < n; begin += chunk) {
+    const auto part = tokens.subspan(begin, std::min(chunk, n - begin));
+    const Segment segment{&sequence, part,
+                          begin + chunk >= n ? LogitRows::kLast : LogitRows::kNone};
+    logits = step({&segment, 1});
+  }
+  return logits;
+}
+
+void Pipeline::release(Sequence& sequence) {
+  free_pages_.insert(free_pages_.end(), sequence.pages.rbegin(), sequence.pages.rend());
+  sequence = {};
+}
+
+int32_t argmax(const View& logits, int64_t row) {
+  const int64_t n = logits.dim(-1);
+  int32_t best = 0;
+  double best_value = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double value = load_element(logits.data, logits.dtype, row * n + i);
+    if (i == 0 || value > best_value) {
+      best = static_cast<int32_t>(i);
+      best_value = value;
+    }
+  }
+  return best;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,113 @@
+// A model ready to run: weights, graph, memory, caches. Prefill, chunked prefill and decode are
+// the same graph with other numbers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "graph/trace.h"
+#include "hub/checkpoint.h"
+#include "ops/op.h"
+#include "runtime/executor.h"
+#include "runtime/registry.h"
+#include "runtime/weights.h"
+
+namespace lockstep {
+
+/// A traced model with its files: what `graph`, audits and pipelines begin with. No weight is
+/// read. Movable.
+struct Model {
+  ModelFiles files;
+  const LockstepArchitecture* architecture = nullptr;
+  Trace trace;
+
+  /// Opens, resolves, traces and audits. `dtype` is the type between modules; none takes the
+  /// checkpoint's own (float32 for float16 weights). Throws as trace() and require().
+  static Model open(const std::string& model, const Registry& registry,
+                    std::optional<DType> dtype = {});
+  /// What a user should know: ties, renamed prefixes, dropped tensors, unread config keys.
+  std::vector<std::string> notices() const;
+};
+
+/// The checkpoint's own type: `dtype` of config.json, else the type of most weights.
+DType default_activation_dtype(const ModelFiles& files);
+/// "float32" or "bfloat16". Throws kInvalidArgument naming `flag`.
+DType parse_activation_dtype(const std::string& flag, const std::string& name);
+
+struct PipelineOptions {
+  int64_t max_tokens = 512;      // rows of one step
+  int64_t max_sequences = 1;     // sequences of one step
+  int64_t max_context = 2048;    // tokens the caches hold, all sequences together
+  int64_t max_logit_rows = 512;  // rows of logits of one step
+  int64_t page_size = 16;        // tokens a cache page
+  int threads = 0;               // 0: one per core
+  KernelPolicy kernels;
+};
+
+/// The part of the caches a sequence has filled. Given back with Pipeline::release.
+struct Sequence {
+  std::vector<int32_t> pages;
+  int64_t length = 0;  // tokens
+};
+
+enum class LogitRows : uint8_t { kNone, kLast, kAll };
+
+/// The new tokens of one sequence in a step.
+struct Segment {
+  Sequence* sequence;
+  std::span<const int32_t> tokens;
+  LogitRows logits = LogitRows::kLast;
+};
+
+class Pipeline {
+ public:
+  /// Allocates once, for the largest step. Throws kResourceExhausted when memory is not there.
+  Pipeline(Model model, const PipelineOptions& options);
+
+  /// Runs one step and returns the wanted logits, [rows, vocab] in the activation dtype, in the
+  /// order of the segments, valid until the next step. Throws kInvalidArgument for an empty segment
+  /// or an id outside the vocabulary, kResourceExhausted when the caches are full; then no sequence
+  /// has changed.
+  View step(std::span<const Segment> segments);
+
+  /// Feeds `tokens` in chunks of `chunk` (0: max_tokens) and returns the logits of the last one.
+  View prefill(Sequence& sequence, std::span<const int32_t> tokens, int64_t chunk = 0);
+
+  void release(Sequence& sequence);
+
+  /// Reports values of every following step; no values to stop.
+  void observe(std::vector<ValueId> values, Observe observe);
+
+  const Graph& graph() const { return model_.trace.graph; }
+  const Model& model() const { return model_; }
+  const Weights& weights() const { return weights_; }
+  const PipelineOptions& options() const { return options_; }
+  int64_t vocab_size() const;
+  RunContext& context() { return context_; }
+  uint64_t arena_bytes() const { return executor_->arena_bytes(); }
+  uint64_t cache_bytes() const;
+
+ private:
+  void check(std::span<const Segment> segments) const;
+  void take_pages(std::span<const Segment> segments);
+  void fill_step_data(std::span<const Segment> segments);
+
+  Model model_;
+  PipelineOptions options_;
+  Weights weights_;
+  ThreadPool pool_;
+  RunContext context_;
+  std::vector<Tensor> caches_;
+  std::vector<int32_t> free_pages_;
+  std::unique_ptr<Executor> executor_;
+  std::vector<int32_t> input_ids_, positions_, row_offsets_, page_offsets_, pages_, logit_rows_;
+};
+
+/// The index of the largest element of a row of logits; the lowest of equals, as torch.argmax.
+int32_t argmax(const View& logits, int64_t row);
+
+}  // namespace lockstep
