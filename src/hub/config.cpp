@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/file.h"
@@ -16,7 +15,7 @@ namespace lockstep {
 namespace {
 
 // Keys that transformers writes and that never reach the computation of logits.
-constexpr std::array<std::string_view, 65> kIgnored = {
+constexpr std::string_view kIgnored[] = {
     // Provenance, and classes for Python.
     "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures", "auto_map",
     "model_type", "name_or_path", "tokenizer_class", "torchscript", "transformers_version",
@@ -37,6 +36,9 @@ constexpr std::array<std::string_view, 65> kIgnored = {
     "problem_type", "return_dict", "summary_activation", "summary_first_dropout",
     "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params",
     "add_cross_attention", "chunk_size_feed_forward", "tie_encoder_decoder"};
+
+// A tree takes about a hundred times the room of its text; no real config is near this.
+constexpr size_t kMaxBytes = 4u << 20;
 
 std::string display(const JsonNode& node) {
   switch (node.kind) {
@@ -111,6 +113,12 @@ Config& Config::operator=(Config&&) noexcept = default;
 Config::~Config() = default;
 
 Config Config::parse(std::string_view json, std::string file) {
+  if (json.size() > kMaxBytes) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: expected at most {} bytes, found {}", file, kMaxBytes, json.size()),
+        "check that this is the config.json of the model");
+  }
   auto impl = std::make_unique<Impl>();
   impl->file = std::move(file);
   impl->text = json;
@@ -155,7 +163,8 @@ size_t Config::length(std::string_view path) const {
 std::vector<std::string> Config::unread() const {
   std::vector<std::string> unread;
   for (const JsonMember& entry : impl_->root->members) {
-    if (std::find(kIgnored.begin(), kIgnored.end(), entry.first) != kIgnored.end()) continue;
+    if (std::find(std::begin(kIgnored), std::end(kIgnored), entry.first) != std::end(kIgnored))
+      continue;
     collect_unread(*entry.second, entry.first, unread);
   }
   return unread;

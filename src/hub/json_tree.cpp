@@ -62,10 +62,14 @@ class TreeBuilder {
   TreeBuilder(std::string_view json, const std::string& file) : file_(file), padded_(json) {}
 
   JsonNodePtr build() {
+    const std::string_view bytes(padded_.data(), padded_.size());
+    if (bytes.starts_with("\xef\xbb\xbf")) {
+      fail_at(1, "expected JSON, found a byte order mark before it");
+    }
     const simdjson::error_code error = parser_.iterate(padded_).get(document_);
     if (error != simdjson::SUCCESS) {
-      const std::string_view text(padded_.data(), padded_.size());
-      fail_at(find_bad_line(text), simdjson::error_message(error));
+      fail_at(find_bad_line(bytes),
+              fmt::format("expected one JSON object, found: {}", simdjson::error_message(error)));
     }
     ondemand::object object;
     check(document_.get_object().get(object), "an object");
