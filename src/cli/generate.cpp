@@ -26,7 +26,8 @@ std::vector<int32_t> end_tokens(const ModelFiles& files) {
   const std::filesystem::path path = files.folder / "generation_config.json";
   std::optional<Config> generation;
   if (std::filesystem::exists(path)) generation = Config::load(path);
-  for (const Config* config : {generation ? &*generation : nullptr, &files.config}) {
+  const Config* const sources[] = {generation ? &*generation : nullptr, &files.config};
+  for (const Config* config : sources) {
     if (config == nullptr) continue;
     if (config->kind("eos_token_id") == Config::Kind::kInt) {
       return {static_cast<int32_t>(config->get_int("eos_token_id"))};

@@ -25,7 +25,7 @@ void ModelOptions::add_to(CLI::App& command) {
 Model ModelOptions::open() const {
   if (devices != "cpu") {
     throw Error(ErrorCode::kUnimplemented,
-                fmt::format("--devices: expected cpu, found {}", quoted(devices)),
+                fmt::format("--devices: expected cpu, found {}", quote_text(devices)),
                 "this build runs on one CPU");
   }
   std::optional<DType> type;
@@ -50,7 +50,7 @@ std::vector<int32_t> parse_ids(const std::string& flag, const std::string& text)
     if (error != std::errc{} || stop != item.data() + item.size()) {
       throw Error(ErrorCode::kInvalidArgument,
                   fmt::format("{}: expected whole numbers separated by commas, found {} at place {}",
-                              flag, quoted(item), ids.size()),
+                              flag, quote_text(item), ids.size()),
                   "for example " + flag + " 591,283,298");
     }
     ids.push_back(id);

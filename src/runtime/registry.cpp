@@ -116,7 +116,7 @@ const LockstepArchitecture& Registry::resolve(const Config& config) const {
   }
   throw Error(ErrorCode::kNotFound,
               fmt::format("{}: architectures[0]: {} is not registered; registered: {}",
-                          config.file(), quoted(class_name), known),
+                          config.file(), quote_text(class_name), known),
               "a port of it is loaded with --custom-architectures DIR");
 }
 
