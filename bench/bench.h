@@ -4,6 +4,8 @@
 
 #include <benchmark/benchmark.h>
 
+#include <chrono>
+
 #include "base/thread_pool.h"
 
 namespace lockstep::bench {
@@ -15,11 +17,24 @@ ThreadPool& pool();
 double machine_read_bandwidth();
 double machine_fma_peak();
 
-/// Repeats `registered` and reports median, min and max instead of every run.
-void repeat(benchmark::internal::Benchmark* registered);
+/// Times `registered` by the clock on the wall, and adds least and most to the median and the rest.
+void spread(benchmark::internal::Benchmark* registered);
 
-/// Counters that show `bytes` and `operations` of one iteration as GB/s and GFLOP/s, and as
-/// fractions of what the machine reads and computes. Zero leaves a pair out.
-void report_rates(benchmark::State& state, double bytes, double operations);
+/// Stands before a benchmark's loop; when it ends, `bytes` and `operations` of one iteration become
+/// the counters GB/s and GFLOP/s, and of_read and of_fma: the fractions of what the machine reads
+/// and computes. Zero leaves a pair out.
+class RateReport {
+ public:
+  RateReport(benchmark::State& state, double bytes, double operations)
+      : state_(state), bytes_(bytes), operations_(operations) {}
+  RateReport(const RateReport&) = delete;
+  RateReport& operator=(const RateReport&) = delete;
+  ~RateReport();
+
+ private:
+  benchmark::State& state_;
+  double bytes_, operations_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
 
 }  // namespace lockstep::bench

@@ -86,18 +86,18 @@ void linear(benchmark::State& state, DType activations, DType weights) {
   }
   state.SetLabel(context.calls.begin()->first);
 
+  const auto activation_bytes = static_cast<double>(x.view().bytes() + out.view().bytes());
   size_t next = 0;
+  const RateReport rates(state, static_cast<double>(weight_bytes) + activation_bytes,
+                         2.0 * static_cast<double>(rows * kSize * kSize));
   for (auto _ : state) {
     run_linear(x.view(), w[next].view(), out.view(), context);
     next = (next + 1) % w.size();
   }
-  const auto activation_bytes = static_cast<double>(x.view().bytes() + out.view().bytes());
-  report_rates(state, static_cast<double>(weight_bytes) + activation_bytes,
-               2.0 * static_cast<double>(rows * kSize * kSize));
 }
 
 void rows(benchmark::internal::Benchmark* registered) {
-  registered->ArgName("rows")->Arg(1)->Arg(512)->Unit(benchmark::kMillisecond)->Apply(repeat);
+  registered->ArgName("rows")->Arg(1)->Arg(512)->Unit(benchmark::kMillisecond)->Apply(spread);
 }
 BENCHMARK_CAPTURE(linear, bf16, DType::kBFloat16, DType::kBFloat16)->Apply(rows);
 BENCHMARK_CAPTURE(linear, f32, DType::kFloat32, DType::kFloat32)->Apply(rows);

@@ -53,21 +53,21 @@ ThreadPool& pool() {
 double machine_read_bandwidth() { return ceilings().bytes_per_second; }
 double machine_fma_peak() { return ceilings().operations_per_second; }
 
-void repeat(benchmark::internal::Benchmark* registered) {
-  registered->Repetitions(9)->ReportAggregatesOnly()->UseRealTime();
+void spread(benchmark::internal::Benchmark* registered) {
+  registered->UseRealTime();
   registered->ComputeStatistics("min", least)->ComputeStatistics("max", most);
 }
 
-void report_rates(benchmark::State& state, double bytes, double operations) {
-  using benchmark::Counter;
-  const auto rate = Counter::kIsIterationInvariantRate;
-  if (bytes > 0.0) {
-    state.counters["GB/s"] = Counter(bytes * 1e-9, rate);
-    state.counters["of_read"] = Counter(bytes / machine_read_bandwidth(), rate);
+RateReport::~RateReport() {
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+  const double per_second = static_cast<double>(state_.iterations()) / elapsed.count();
+  if (bytes_ > 0.0) {
+    state_.counters["GB/s"] = bytes_ * per_second * 1e-9;
+    state_.counters["of_read"] = bytes_ * per_second / machine_read_bandwidth();
   }
-  if (operations > 0.0) {
-    state.counters["GFLOP/s"] = Counter(operations * 1e-9, rate);
-    state.counters["of_fma"] = Counter(operations / machine_fma_peak(), rate);
+  if (operations_ > 0.0) {
+    state_.counters["GFLOP/s"] = operations_ * per_second * 1e-9;
+    state_.counters["of_fma"] = operations_ * per_second / machine_fma_peak();
   }
 }
 
@@ -75,6 +75,15 @@ void report_rates(benchmark::State& state, double bytes, double operations) {
 
 int main(int argc, char** argv) {
   namespace bench = lockstep::bench;
+  // What was typed comes last and wins.
+  std::string defaults[] = {"--benchmark_repetitions=9", "--benchmark_min_time=0.2",
+                            "--benchmark_report_aggregates_only=true"};
+  std::vector<char*> arguments{argv[0]};
+  for (std::string& argument : defaults) arguments.push_back(argument.data());
+  arguments.insert(arguments.end(), argv + 1, argv + argc);
+  argc = static_cast<int>(arguments.size());
+  arguments.push_back(nullptr);
+  argv = arguments.data();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::AddCustomContext("machine", bench::machine_name(bench::pool()));
