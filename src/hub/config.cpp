@@ -79,10 +79,10 @@ struct Config::Impl {
   // Marks what `path` names as read; nullptr when there is no such thing.
   JsonNode* find(std::string_view path) const {
     JsonNode* node = root.get();
-    while (node != nullptr && !path.empty()) {
-      const size_t dot = path.find('.');
-      node = node->child(path.substr(0, dot));
-      path = dot == std::string_view::npos ? std::string_view{} : path.substr(dot + 1);
+    for (size_t begin = 0; node != nullptr && begin <= path.size();) {
+      const size_t end = std::min(path.find('.', begin), path.size());
+      node = node->child(path.substr(begin, end - begin));
+      begin = end + 1;
     }
     if (node != nullptr) node->mark_read();
     return node;

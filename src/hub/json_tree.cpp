@@ -34,6 +34,10 @@ std::string_view trimmed(std::string_view token) {
   return token;
 }
 
+size_t last_line(std::string_view json) {
+  return 1 + static_cast<size_t>(std::count(json.begin(), json.end(), '\n'));
+}
+
 // simdjson says that a text is not UTF-8, or that a string does not end or holds a control
 // character, without saying where.
 size_t find_bad_line(std::string_view json) {
@@ -54,7 +58,7 @@ size_t find_bad_line(std::string_view json) {
     if (in_string) return line;
     begin = end + 1;
   }
-  return line;
+  return last_line(json);
 }
 
 class TreeBuilder {
@@ -72,7 +76,11 @@ class TreeBuilder {
               fmt::format("expected one JSON object, found: {}", simdjson::error_message(error)));
     }
     ondemand::object object;
-    check(document_.get_object().get(object), "an object");
+    const simdjson::error_code kind = document_.get_object().get(object);
+    if (kind == simdjson::INCOMPLETE_ARRAY_OR_OBJECT) {
+      fail_at(last_line(bytes), "expected the object to end with }, found other text or the end");
+    }
+    check(kind, "an object");
     JsonNodePtr root = build_object(object, 1);
     if (document_.current_location().error() == simdjson::SUCCESS) {
       fail("nothing after the object", "more text");

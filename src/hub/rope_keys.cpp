@@ -144,10 +144,12 @@ JsonNodePtr nested_rope(const JsonNodePtr& base, const JsonNodePtr& scaling,
 }  // namespace
 
 void resolve_generations(JsonNode& object, const std::string& file) {
-  // Null says as much as an absent key, so nothing is lost when nobody reads it.
+  // Null or {} say as much as an absent key, so nothing is lost when nobody reads them.
   for (const std::string_view key : {"dtype", "torch_dtype", "rope_scaling", "rope_parameters"}) {
     const JsonNodePtr node = object.member(key);
-    if (node != nullptr && node->kind == Kind::kNull) node->mark_read();
+    if (node == nullptr) continue;
+    const bool is_empty = node->kind == Kind::kObject && node->members.empty();
+    if (node->kind == Kind::kNull || is_empty) node->mark_read();
   }
   if (object.present("dtype") != nullptr || object.present("torch_dtype") != nullptr) {
     JsonNode chosen;
