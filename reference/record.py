@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import fnmatch
 import functools
 import hashlib
 import inspect
 import json
+import logging
 import math
 import os
 import platform
@@ -211,7 +211,7 @@ class Layout:
                 self.left_out.append(path)
             elif path.startswith(tuple(self.dispatch)):
                 self.in_dispatch.append(path)
-            elif "forward" in dir(type(module)) and type(module).forward is not torch.nn.Module.forward:
+            elif type(module).forward is not torch.nn.Module.forward:  # not a mere container
                 self.tapped[path] = module
         self.attention = {p for p, m in self.tapped.items() if re.search(r"Attention|Attn", type(m).__name__)}
         self.mixers = {p for p, m in self.tapped.items() if re.search(r"Mixer|ShortConv|DeltaNet|Mamba2?$", type(m).__name__)}
@@ -236,7 +236,8 @@ class Layout:
             long = shapes[1].get(key, ())
             moved = [i for i, (a, b) in enumerate(zip(short, long)) if a != b]
             if len(short) == len(long) and len(moved) == 1:
-                self.token_axis[key] = (len(short), moved[0])
+                axis = moved[0]
+                self.token_axis[key] = (len(short), axis, (long[axis] - short[axis]) // 2)
 
     def layer_of(self, path):
         match = re.match(re.escape(self.stack) + r"\.(\d+)(?:[./]|$)", path) if self.stack else None
@@ -260,7 +261,7 @@ class Frame:
     def __init__(self, path, kind, interface=False):
         self.path, self.kind, self.interface = path, kind, interface
         self.q = self.k = self.v = self.mask = self.scores = self.probs = self.context = None
-        self.product = self.sum = self.softmax_in = None
+        self.product = self.sum = self.softmax_in = self.step_size = None
         self.logits = self.ids = self.weights = None
 
 
@@ -286,8 +287,9 @@ class Taps:
     def __init__(self, model, layout, dump, run_id, n_tokens, glob, detail, states, layers=None):
         self.model, self.layout, self.dump, self.run_id, self.n_tokens = model, layout, dump, run_id, n_tokens
         self.glob, self.detail, self.states, self.layers = glob, detail, states, layers
-        self.taps, self.shapes, self.calls, self.stack, self.frames, self.masks = [], {}, Counter(), [], [], []
-        self.positions, self.arguments, self.non_finite = None, {}, None
+        self.taps, self.shapes, self.labels = [], {}, set()
+        self.calls, self.stack, self.frames = Counter(), [], []
+        self.masks, self.positions, self.arguments, self.non_finite = [], None, {}, None
 
     # - installing -
     def __enter__(self):
@@ -315,11 +317,11 @@ class Taps:
         files = {sys.modules[type(m).__module__] for m in self.model.modules() if type(m).__module__ in sys.modules}
         interfaces = {}
         for file in files:
-            for name in [n for n in vars(file) if n == "eager_attention_forward" or re.fullmatch(r"apply_rotary\w*", n)]:
-                original = getattr(file, name)
-                wrapper = self.attend if name == "eager_attention_forward" else self.rotate
-                setattr(file, name, functools.partial(wrapper, original))
-                self.undo.callback(setattr, file, name, original)
+            for name, original in list(vars(file).items()):
+                rotary = name.startswith("apply_rotary") and callable(original)
+                if name == "eager_attention_forward" or rotary and "k" in list(inspect.signature(original).parameters)[1]:
+                    setattr(file, name, functools.partial(self.rotate if rotary else self.attend, original))
+                    self.undo.callback(setattr, file, name, original)
             table = getattr(file, "ALL_ATTENTION_FUNCTIONS", None)
             if table is not None and "sdpa" in table:
                 interfaces[id(table)] = table
@@ -338,16 +340,18 @@ class Taps:
     # - writing -
     def emit(self, path, cls, role, tensor, name=None, index=0, call=0, ready=False):
         """Writes one tap. `ready`: the tensor already lies as it should; else its token axis is moved to the front."""
+        if role == "output" and "/" not in path and self.non_finite is None and not torch.isfinite(tensor).all():
+            self.non_finite = path
         if self.dump is None:
             self.shapes[path, role, index] = tuple(tensor.shape)
             return
-        if role == "output" and self.non_finite is None and tensor.is_floating_point() and "/" not in path \
-                and not torch.isfinite(tensor).all():
-            self.non_finite = path
         if not path.startswith("@") and not (fnmatch.fnmatchcase(path, self.glob) and self.wanted(path)):
             return
         tensor = tensor if ready else self.token_major(path, cls, role, index, tensor)
         label = f"{self.run_id}/{path}" + (f"#{call}" if call else "") + f":{role}" + (f".{index}" if index else "")
+        if label in self.labels:  # a functional value may come by twice in one call: the first is the outermost
+            return
+        self.labels.add(label)
         stored, shape, dtype = self.dump.add(label, tensor)
         self.taps.append({"path": path, "class": cls, "role": role, "name": name, "index": index, "call": call,
                           "tensor": stored, "shape": shape, "stored_dtype": dtype})
@@ -362,7 +366,9 @@ class Taps:
         return not getattr(self.model, "lockstep_cut", False) or not self.calls[f"{self.layout.stack}.{self.layers[1] - 1}"]
 
     def token_major(self, path, cls, role, index, tensor):
-        ndim, axis = self.layout.token_axis.get((path, role, index), (None, None))
+        ndim, axis, per_token = self.layout.token_axis.get((path, role, index), (None, None, None))
+        if ndim and self.n_tokens == 1 and (ndim != tensor.dim() or tensor.shape[axis] != per_token):
+            return tensor  # single steps have shortcuts of their own: no token axis, and the batch of one stands for it
         if ndim != tensor.dim():
             return tensor[0] if tensor.dim() >= 3 and tensor.shape[0] == 1 else tensor
         if axis > 0:
@@ -396,9 +402,10 @@ class Taps:
             if weights is not None:
                 self.frames[-1].ids, self.frames[-1].weights = ids, weights
         frame = self.frames[-1] if self.frames else None
-        if self.detail and frame and frame.kind == "mixer" and path == f"{frame.path}.out_proj" and frame.product is not None:
-            if frame.product[1].numel() == args[0].numel():
-                self.functional(frame.path, "scan", frame.product[0], ready=False)
+        if self.detail and frame and frame.kind == "mixer" and path == f"{frame.path}.out_proj" and frame.product:
+            scan, gated = frame.product
+            if frame.step_size and gated.data_ptr() == args[0].data_ptr():
+                self.functional(frame.path, "scan", scan, ready=False)
         first_layer = self.layers and path == f"{self.layout.stack}.{self.layers[0]}"
         if not (self.detail or path in self.layout.repeated or first_layer):
             return
@@ -496,6 +503,7 @@ class Taps:
                 frame.weights = out
         elif frame.kind == "mixer":
             if name == "softplus" and self.detail:
+                frame.step_size = True
                 self.functional(frame.path, "dt", out, ready=False)
             elif name in ("mul", "__mul__") and self.stack[-1] == frame.path and isinstance(args[0], torch.Tensor):
                 frame.product = (args[0], out)
@@ -615,7 +623,7 @@ class Recording:
         self.continuation = {}  # prompt -> the text that decode steps follow in every run, so that runs stay comparable
         self.manifest = {"format": "lockstep-dump", "version": FORMAT_VERSION,
                          "producer": {"name": "transformers", "version": transformers.__version__, "torch": torch.__version__,
-                                      "python": platform.python_version(), "attention": []},
+                                      "python": platform.python_version(), "attention": ""},
                          "model": name, "architecture": None, "config": None, "generation_config": {}, "level": {},
                          "sanity": {}, "coverage": [], "greedy": [], "runs": [], "files": []}
 
@@ -636,15 +644,16 @@ class Recording:
         dtype = dtype or str(model.dtype).removeprefix("torch.")
         attention = attention or getattr(model.config, "_attn_implementation", None) or "eager"
         session = Session(model)
-        device = device or str(session.device)
+        places = getattr(model, "hf_device_map", None) or {"": session.device}
+        device = device or ",".join(dict.fromkeys(f"cuda:{p}" if isinstance(p, int) else str(p) for p in places.values()))
         layout = Layout(model)
         whole = not getattr(model, "lockstep_cut", False)  # False: layers are missing behind, and with them the logits
         manifest = self.manifest
         manifest["architecture"] = type(model).__name__
         manifest["config"] = plain(model.config.to_dict())
         manifest["level"] = {"taps": taps, "detail": detail, "steps": steps, "layers": list(layers) if layers else None}
-        if attention not in manifest["producer"]["attention"]:
-            manifest["producer"]["attention"].append(attention)
+        kinds = dict.fromkeys([*filter(None, manifest["producer"]["attention"].split(",")), attention])
+        manifest["producer"]["attention"] = ",".join(kinds)
         room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
         for number, ids in enumerate(prompts):
             check_prompt(number, ids, steps, room, model.config)
@@ -661,8 +670,8 @@ class Recording:
                 self.continuation.setdefault(number, tokens)
             forced = continuation[number] if continuation else self.continuation.get(number, [])
             if steps > len(forced):
-                raise Refusal(manifest["model"], f"--steps {steps}", f"at most {len(forced)}", "more than there is text for",
-                              "record fewer steps")
+                raise Refusal(manifest["model"], "--steps", f"at most {len(forced)} (tokens of text to follow; none without the "
+                              "last layers)", steps, "record fewer steps, or all layers")
             for step in range(steps + 1):
                 fed = list(ids) if step == 0 else [forced[step - 1]]
                 so_far = list(ids) + list(forced[:step])
@@ -674,8 +683,7 @@ class Recording:
                     logits = session.start(fed) if step == 0 else session.feed(fed)
                 tap.finish(session.cache, len(so_far) - len(fed))
                 if not torch.isfinite(logits).all():
-                    raise Refusal(manifest["model"], f"{run_id} logits", "finite numbers", "NaN or infinity, first in the output "
-                                  f"of {tap.non_finite or 'an untapped module'}", "check the weights of that module, or record in float32")
+                    raise not_finite(manifest["model"], f"{run_id} logits", model, so_far)
                 if step == 0 and plain_logits is not None and not torch.equal(logits, plain_logits):
                     worst = float((logits - plain_logits).abs().max())
                     self.progress.warn(f"{run_id}: tapping changed the logits by {worst:.3g}: this device does not repeat itself")
@@ -778,15 +786,20 @@ def load_model(name, dtype="float32", attention="eager", device="cpu", trust_rem
     if kind is None or getattr(config, "auto_map", None):
         kind = transformers.AutoModelForCausalLM
     dtype_key = "dtype" if tuple(int(n) for n in transformers.__version__.split(".")[:2]) >= (4, 56) else "torch_dtype"
-    try:
-        model, info = kind.from_pretrained(name, config=config, attn_implementation=attention, output_loading_info=True,
-                                           device_map="auto" if device == "auto" else None, **{dtype_key: getattr(torch, dtype)},
-                                           **options)
-    except Exception as error:
-        key = f"--attention {attention}" if "attention" in str(error) or "attn" in str(error) else "weights"
-        raise Refusal(name, key, f"a {dtype} model of class {wanted}", one_line(error),
-                      "record with the other attention" if key != "weights" else
-                      "repair the checkpoint or update transformers") from error
+    options[dtype_key] = getattr(torch, dtype)
+    with library_log() as log:
+        try:
+            model, info = kind.from_pretrained(name, config=config, attn_implementation=attention, output_loading_info=True,
+                                               device_map="auto" if device == "auto" else None, ignore_mismatched_sizes=True, **options)
+        except Exception as error:
+            unconverted = re.findall(r"(\S+)\s*\|\s*CONVERSION", re.sub(r"\x1b\[[0-9;]*m", "", " ".join(log)))
+            if unconverted:
+                raise Refusal(name, "weights", "keys that convert to the model's parameters", f"unconverted keys {some(unconverted)}",
+                              "complete the checkpoint (a tensor is missing or has another shape), or update transformers") from error
+            about_attention = re.search(r"attn|attention_impl|scaled_dot", str(error))
+            raise Refusal(name, f"--attention {attention}" if about_attention else "weights", f"a {dtype} model of class {wanted}",
+                          one_line(error), "record with the other attention" if about_attention else
+                          "repair the checkpoint or update transformers") from error
     if wanted and type(model).__name__ != wanted:
         progress.warn(f"{name}: config.json names {wanted}, transformers built {type(model).__name__}")
     check_loading(name, model, info, cut, progress)
@@ -795,24 +808,40 @@ def load_model(name, dtype="float32", attention="eager", device="cpu", trust_rem
 
 
 def one_line(error):
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    kind = f"{type(error).__name__}: " if isinstance(error, Exception) else ""
+    return kind + " ".join(str(error).split())[:400]
+
+
+def some(keys):
+    keys = sorted(str(k) for k in keys)
+    return f"{len(keys)}: " + ", ".join(keys[:5]) + (" ..." if len(keys) > 5 else "")
+
+
+@contextlib.contextmanager
+def library_log():
+    """What transformers would print while loading: its report names the keys that its exceptions leave out."""
+    lines, library = [], logging.getLogger("transformers")
+    handler, before, level = logging.Handler(), library.handlers[:], library.level
+    handler.emit = lambda entry: lines.append(entry.getMessage())
+    library.handlers[:] = [handler]
+    library.setLevel(logging.WARNING)
+    try:
+        yield lines
+    finally:
+        library.handlers[:] = before
+        library.setLevel(level)
 
 
 def check_loading(name, model, info, cut, progress):
     """Refuses weights that the checkpoint does not have, or has and the model does not take although it has the module."""
-    def some(keys):
-        keys = sorted(str(k) for k in keys)
-        return f"{len(keys)}: " + ", ".join(keys[:5]) + (" ..." if len(keys) > 5 else "")
-
     if info["missing_keys"]:
         raise Refusal(name, "weights", "every parameter in the checkpoint", f"missing keys, left at initialisation, "
                       f"{some(info['missing_keys'])}", "complete the checkpoint, or check the architecture in config.json")
     if info["mismatched_keys"]:
         raise Refusal(name, "weights", "the shapes that config.json implies", f"mismatched keys {some(info['mismatched_keys'])}",
                       "check the sizes in config.json")
-    if info.get("error_msgs") or info.get("conversion_errors"):
-        raise Refusal(name, "weights", "keys that convert to the model's parameters",
-                      f"unconverted {info.get('error_msgs') or info.get('conversion_errors')}"[:400], "update transformers")
+    if info.get("error_msgs"):
+        raise Refusal(name, "weights", "weights that load", one_line(info["error_msgs"]), "repair the checkpoint")
     unexpected = set(info["unexpected_keys"])
     if cut is not None:
         unexpected = {k for k in unexpected if not any(model.config.get_text_config().num_hidden_layers <= int(n) < cut
@@ -828,6 +857,7 @@ def check_loading(name, model, info, cut, progress):
         progress.warn(f"{name}: the model takes no notice of tensors {some(unexpected)}")
 
 
+@torch.no_grad()
 def check_weights(name, model, progress):
     """Refuses NaN and infinity; says whether the weights look untrained (constant norms, every matrix as initialised)."""
     spread = getattr(model.config.get_text_config(), "initializer_range", None)
@@ -882,7 +912,7 @@ def check_text(name, model, tokenizer, untrained, progress):
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
     tokens, _, logits = greedy(Session(model), ids, int(min(SANITY_TOKENS, room - len(ids))), stop=ends)
     if not torch.isfinite(logits).all():
-        raise Refusal(name, "logits", "finite numbers", "NaN or infinity", "check the weights, or record in float32")
+        raise not_finite(name, "logits", model, ids)
     fault = coherence(tokens)
     text = tokenizer.decode(tokens)
     if fault.startswith("collapses") and not untrained:
@@ -891,6 +921,14 @@ def check_text(name, model, tokenizer, untrained, progress):
     if fault:
         progress.warn(f"{name}: greedy text {fault}: {text[:120]!r}")
     return {"coherence": fault or "ok", "template": bool(tokenizer.chat_template), "text": text, "tokens": tokens}
+
+
+def not_finite(name, key, model, ids):
+    """The refusal of logits with NaN or infinity; runs once more to name the first module whose output has one."""
+    with Taps(model, Layout(model), None, "", len(ids), "*", detail=False, states=False) as taps:
+        Session(model).start(ids)
+    return Refusal(name, key, "finite numbers", f"NaN or infinity, first in the output of {taps.non_finite}",
+                   "check that module's weights; where only a low precision overflows, record with --dtype float32")
 
 
 def neutralised(model):
