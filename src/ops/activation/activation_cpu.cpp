@@ -1,12 +1,12 @@
 #include "kernels/cpu/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/activation/activation_cpu.cpp"
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include <type_traits>
 
+#include "hwy/contrib/math/math-inl.h"
 #include "kernels/cpu/simd-inl.h"
 #include "ops/activation/activation.h"
 
