@@ -1,8 +1,6 @@
 #include "parity/metrics.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -12,6 +10,7 @@
 
 #include "lockstep/error.h"
 #include "parity/compare_rows.h"
+#include "parity/pages.h"
 
 namespace lockstep::parity {
 
@@ -45,6 +44,52 @@ Sums& Sums::operator-=(const Sums& o) noexcept {
 double TapMetrics::mean_abs() const noexcept {
   const int64_t n = elements() - masked;
   return n > 0 ? abs_sum / static_cast<double>(n) : 0.0;
+}
+
+void Profile::widen(const Profile& o) noexcept {
+  total = std::max(total, o.total);
+  trimmed = std::max(trimmed, o.trimmed);
+  token = std::max(token, o.token);
+  channel = std::max(channel, o.channel);
+}
+
+namespace {
+
+/// A hundredth of the median energy: a part with less is weighed as if it had that much, because
+/// relative noise of what is nearly zero says nothing.
+template <class Part>
+double least_energy(const std::vector<Part>& parts) {
+  std::vector<double> energy;
+  energy.reserve(parts.size());
+  for (const Part& part : parts) energy.push_back(part.rr);
+  if (energy.empty()) return 0;
+  const auto middle = energy.begin() + static_cast<ptrdiff_t>(energy.size() / 2);
+  std::nth_element(energy.begin(), middle, energy.end());
+  return *middle / 100;
+}
+
+double part_g(const Sums& sums, double least) {
+  Sums part = sums;
+  part.rr = std::max(part.rr, least);
+  return part.relative_l2();
+}
+
+}  // namespace
+
+Profile TapMetrics::profile() const {
+  Profile out;
+  out.total = sums.relative_l2();
+  out.trimmed = without_largest ? without_largest->relative_l2() : out.total;
+  out.channel = worst_channel_g;
+  out.worst_channel = worst_channel.channel;
+  const double least = least_energy(tokens);
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    const double g = part_g(tokens[t], least);
+    if (g <= out.token) continue;
+    out.token = g;
+    out.worst_token = static_cast<int64_t>(t);
+  }
+  return out;
 }
 
 namespace {
@@ -139,14 +184,6 @@ class RowReader {
   int first_inner_ = 1;
   bool contiguous_ = true;
 };
-
-/// Gives the whole pages between two addresses of a mapped file back to the system.
-void drop_pages(const std::byte* begin, const std::byte* end) noexcept {
-  static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t from = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
-  const uintptr_t to = reinterpret_cast<uintptr_t>(end) / page * page;
-  if (from < to) ::madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
-}
 
 struct Worker {
   std::vector<double> dd, dr, rr;
@@ -380,6 +417,13 @@ class Comparison {
     for (size_t c = 0; c < channels.size(); ++c) {
       channels[c].channel = static_cast<int64_t>(c);
       for (const Worker& w : workers_) channels[c] += Sums{w.dd[c], w.dr[c], w.rr[c]};
+    }
+    const double least = least_energy(channels);
+    for (const ChannelMetrics& channel : channels) {
+      const double g = part_g(channel, least);
+      if (g <= out.worst_channel_g) continue;
+      out.worst_channel_g = g;
+      out.worst_channel = channel;
     }
     if (layout_.channels >= 16) {
       const auto k = std::clamp<ptrdiff_t>(layout_.channels / 64, 1, kMaxLargest);

@@ -47,6 +47,18 @@ struct ChannelMetrics : Sums {
   int64_t channel = 0;
 };
 
+/// Relative L2 of a whole tensor and of the parts in which it could hide a fault.
+struct Profile {
+  double total = 0;
+  double trimmed = 0;  // without the largest channels
+  double token = 0;    // of the worst token
+  double channel = 0;  // of the worst channel
+  int64_t worst_token = 0, worst_channel = 0;
+
+  /// The larger of each; the places are left alone.
+  void widen(const Profile& other) noexcept;
+};
+
 struct TapMetrics {
   RowLayout layout;
   Sums sums;
@@ -56,6 +68,8 @@ struct TapMetrics {
   /// The channels that carry most of the reference's energy, largest first, and all others' sums.
   std::vector<ChannelMetrics> largest;
   std::optional<Sums> without_largest;
+  ChannelMetrics worst_channel;
+  double worst_channel_g = 0;
   /// On request.
   std::vector<ChannelMetrics> channels;
 
@@ -75,6 +89,7 @@ struct TapMetrics {
 
   int64_t elements() const noexcept { return layout.rows * layout.channels; }
   double mean_abs() const noexcept;
+  Profile profile() const;
   bool identical() const noexcept { return reference_hash == port_hash && sums.dd == 0; }
 };
 

@@ -116,6 +116,12 @@ Run parse_run(const JsonFile& json, JsonElement element, const Shards& shards) {
       json.fail(where, fmt::format("logits are {}, expected [tokens, vocab]",
                                    to_string(logits.view)));
     }
+    const auto n_ids = static_cast<int64_t>(run.info.prompt_ids.size());
+    const int64_t wanted = run.info.phase == Phase::kPrefill ? n_ids : 1;
+    if (logits.view.shape[0] > wanted) {
+      json.fail(where, fmt::format("logits {} for {} tokens", to_string(logits.view), wanted));
+    }
+    run.first_logit_row = wanted - logits.view.shape[0];  // the last rows, where not all were kept
     run.logits = std::move(logits);
   }
   return run;

@@ -1,0 +1,474 @@
+#include "parity/diff.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <unordered_map>
+
+#include "base/glob.h"
+#include "lockstep/error.h"
+#include "parity/anatomy.h"
+#include "parity/floor.h"
+#include "parity/harness.h"
+#include "parity/verdict.h"
+
+namespace lockstep::parity {
+
+Bands bands_for(int64_t elements, bool strict) noexcept {
+  Bands bands;
+  if (elements < 1000) bands = {2.0, 4.0};
+  if (elements < 100) bands = {3.0, 6.0};
+  if (strict) bands.diverged = bands.watch;
+  return bands;
+}
+
+double one_rounding(const std::string& dtype) noexcept {
+  if (dtype == "bfloat16") return 1.66e-3;
+  if (dtype == "float16") return 2.1e-4;
+  return 2.5e-8;
+}
+
+std::string_view judgement_name(Judgement j) noexcept {
+  constexpr std::string_view kNames[] = {"clean", "watch", "DIVERGED", "unjudged"};
+  return kNames[static_cast<int>(j)];
+}
+std::string_view level_name(Level level) noexcept {
+  constexpr std::string_view kNames[] = {"info", "watch", "diverged", "refusal"};
+  return kNames[static_cast<int>(level)];
+}
+std::string_view outcome_name(Outcome outcome) noexcept {
+  constexpr std::string_view kNames[] = {"pass", "diverged", "undecided"};
+  return kNames[static_cast<int>(outcome)];
+}
+
+bool DiffReport::refused(std::string_view code) const noexcept {
+  return std::any_of(findings.begin(), findings.end(), [&](const Finding& f) {
+    return f.level == Level::kRefusal && f.code == code;
+  });
+}
+
+void find_first_diverged(RunDiff& run) {
+  for (size_t i = 0; i < run.taps.size(); ++i) {
+    // An input is some other tap's output; it is blamed only where no output differs.
+    if (run.taps[i].judgement == Judgement::kDiverged &&
+        run.taps[i].port->info.role == TapRole::kOutput) {
+      run.first_diverged = static_cast<int>(i);
+      return;
+    }
+  }
+  for (size_t i = 0; i < run.taps.size(); ++i) {
+    if (run.taps[i].judgement == Judgement::kDiverged) {
+      run.first_diverged = static_cast<int>(i);
+      return;
+    }
+  }
+  if (run.logits && run.logits->judgement == Judgement::kDiverged) {
+    run.first_diverged = static_cast<int>(run.taps.size());
+  }
+}
+
+namespace {
+
+/// A module's place that means the same under any naming: "embedding", "layer 3", "final norm".
+std::string landmark_key(const Tap& tap) {
+  if (tap.info.role != TapRole::kOutput || tap.info.call != 0 || tap.info.index != 0) return {};
+  const Anatomy a = dissect(tap.info.path);
+  switch (a.landmark) {
+    case Landmark::kEmbedding:
+      return "embedding";
+    case Landmark::kLayer:
+      return fmt::format("layer {}", a.layer);
+    case Landmark::kFinalNorm:
+      return "final norm";
+    default:
+      return {};
+  }
+}
+
+class Differ {
+ public:
+  Differ(const Recording& reference, const std::vector<const Recording*>& floors,
+         const Recording& port, const DiffOptions& options, ThreadPool& pool)
+      : reference_(reference),
+        port_(port),
+        options_(options),
+        pool_(pool),
+        floors_(reference_runs(reference, floors), pool) {}
+
+  DiffReport run() {
+    report_.strict = options_.strict;
+    report_.validate_only = options_.validate_only;
+    check_recording(reference_, "reference", report_);
+    check_recording(port_, "port", report_);
+    for (const Run& run : port_.runs) pair_run(run);
+    if (report_.runs.empty() && report_.findings.empty()) {
+      refuse(report_, "different_prompts", "", "", first_difference());
+    }
+    report_unmatched();
+    for (RunDiff& run : report_.runs) check_run(run, report_);
+    check_across_runs(report_);
+    const bool readable = std::none_of(
+        report_.findings.begin(), report_.findings.end(),
+        [](const Finding& f) { return f.level == Level::kRefusal; });
+    if (readable && !options_.validate_only) {
+      for (RunDiff& run : report_.runs) {
+        check_false_cliffs(run, pool_, report_);
+      }
+      for (const RunDiff& run : report_.runs) check_decode(run, reference_, pool_, report_);
+    }
+    decide(reference_, port_, options_, report_);
+    return std::move(report_);
+  }
+
+ private:
+  static std::vector<ReferenceRun> reference_runs(const Recording& reference,
+                                                  const std::vector<const Recording*>& floors) {
+    std::vector<ReferenceRun> out;
+    for (const Run& run : reference.runs) out.push_back({&run, true});
+    for (const Recording* other : floors) {
+      for (const Run& run : other->runs) out.push_back({&run, false});
+    }
+    return out;
+  }
+
+  void pair_run(const Run& port) {
+    if (port.info.prompt_ids.size() < 2) return;  // check_recording() told
+    if (port.taps.empty() && !port.logits) return;
+    const Run* truth = floors_.truth_for(port.info, port.info.dtype);
+    if (truth == nullptr) {
+      if (floors_.has_ids(port.info)) {
+        refuse(report_, "wrong_dtype", port.info.id, "",
+               fmt::format("the reference recorded these ids, but neither in float32 nor in {}",
+                           port.info.dtype));
+      } else {
+        unmatched_.push_back(&port);
+      }
+      return;
+    }
+    RunDiff run;
+    run.reference = truth;
+    run.port = &port;
+    run.dtype = port.info.dtype;
+    run.first_logit_row = port.first_logit_row;
+    pair_taps(run);
+    resolve_dtype(run);
+    run.floor_source = floors_.source(run.dtype);
+    for (TapDiff& tap : run.taps) judge(run, tap, tap_key(tap.reference->info), false);
+    pair_logits(run);
+    find_first_diverged(run);
+    report_.runs.push_back(std::move(run));
+  }
+
+  bool wanted(const std::string& key, const std::string& path) const {
+    const auto hits = [&](const std::string& glob) {
+      return glob_match(glob, key) || glob_match(glob, path);
+    };
+    if (std::any_of(options_.skip.begin(), options_.skip.end(), hits)) return false;
+    return options_.taps.empty() ||
+           std::any_of(options_.taps.begin(), options_.taps.end(), hits);
+  }
+
+  /// The port's tap for each of the reference's, by key and then by landmark.
+  std::vector<std::pair<const Tap*, const Tap*>> matches(const Run& reference,
+                                                         const Run& port) const {
+    std::unordered_map<std::string, const Tap*> by_key, by_landmark;
+    for (const Tap& tap : port.taps) by_key.emplace(tap_key(tap.info), &tap);
+    std::vector<std::pair<const Tap*, const Tap*>> out;
+    std::set<std::string> used;
+    for (const Tap& tap : reference.taps) {
+      const auto it = by_key.find(tap_key(tap.info));
+      out.emplace_back(&tap, it == by_key.end() ? nullptr : it->second);
+      if (it != by_key.end()) {
+        used.insert(landmark_key(tap));
+        by_key.erase(it);
+      }
+    }
+    for (const auto& [key, tap] : by_key) {
+      const std::string landmark = landmark_key(*tap);
+      if (!landmark.empty() && !used.contains(landmark)) by_landmark.emplace(landmark, tap);
+    }
+    for (auto& [ref, found] : out) {
+      if (found != nullptr) continue;
+      const std::string landmark = landmark_key(*ref);
+      const auto it = by_landmark.find(landmark);
+      if (landmark.empty() || used.contains(landmark) || it == by_landmark.end()) continue;
+      found = it->second;
+      used.insert(landmark);
+    }
+    return out;
+  }
+
+  void pair_taps(RunDiff& run) {
+    auto pairs = matches(*run.reference, *run.port);
+    if (!reference_.ordered && port_.ordered) {
+      std::unordered_map<const Tap*, size_t> order;
+      for (const Tap& tap : run.port->taps) order.emplace(&tap, order.size());
+      std::stable_sort(pairs.begin(), pairs.end(), [&](const auto& a, const auto& b) {
+        const auto at = [&](const Tap* t) { return t == nullptr ? order.size() : order.at(t); };
+        return at(a.second) < at(b.second);
+      });
+    }
+    std::set<const Tap*> used;
+    for (const auto& [ref, port] : pairs) {
+      const std::string key = tap_key(ref->info);
+      if (port == nullptr) {
+        run.only_in_reference.push_back(key);
+        continue;
+      }
+      used.insert(port);
+      if (dissect(ref->info.path).dispatch || !wanted(key, ref->info.path)) {
+        run.left_out.push_back(key);
+        continue;
+      }
+      compare_tap(run, *ref, *port);
+    }
+    for (const Tap& tap : run.port->taps) {
+      if (!used.contains(&tap)) run.only_in_port.push_back(tap_key(tap.info));
+    }
+  }
+
+  void compare_tap(RunDiff& run, const Tap& ref, const Tap& port) {
+    TapDiff tap;
+    tap.reference = &ref;
+    tap.port = &port;
+    tap.key = tap_key(port.info);
+    CompareOptions options = compare_options(*run.reference, ref, port);
+    options.per_channel = options_.keep_channels;
+    if (!pair_shapes(ref.view, port.view, options.heads_first)) {
+      refuse_shapes(run, tap.key, ref.view, port.view);
+      return;
+    }
+    if (ref.view.elements() == 0) {
+      refuse(report_, "empty_dump", run.port->info.id, tap.key,
+             fmt::format("the tap has no elements: {}", to_string(ref.view)));
+      return;
+    }
+    tap.metrics = compare(ref.view, port.view, options, pool_);
+    report_.bytes += ref.view.bytes() + port.view.bytes();
+    run.taps.push_back(std::move(tap));
+  }
+
+  void refuse_shapes(const RunDiff& run, const std::string& key, const View& ref,
+                     const View& port) {
+    // numpy would stretch a dimension of 1, or put one in front, and compare happily.
+    bool stretches = true;
+    for (int i = 1; i <= std::min(ref.rank, port.rank); ++i) {
+      const int64_t a = ref.shape[ref.rank - i], b = port.shape[port.rank - i];
+      stretches = stretches && (a == b || a == 1 || b == 1);
+    }
+    refuse(report_, stretches ? "broadcast_shape" : "shape_mismatch", run.port->info.id, key,
+           fmt::format("reference {}, port {}{}", to_string(ref), to_string(port),
+                       stretches ? ": comparing them would broadcast one over the other" : ""));
+  }
+
+  /// Files that do not say their dtype: bfloat16 shows in the values.
+  void resolve_dtype(RunDiff& run) const {
+    if (!run.dtype.empty()) return;
+    run.dtype = run.reference->info.dtype;
+    if (!run.dtype.empty()) return;
+    bool narrow = !run.taps.empty();
+    for (const TapDiff& tap : run.taps) {
+      narrow = narrow && ((tap.metrics.port_bits | tap.metrics.reference_bits) & 0xffffu) == 0;
+    }
+    run.dtype = narrow ? "bfloat16" : "float32";
+  }
+
+  void judge(const RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits);
+  void judge_parts(TapDiff& tap) const;
+  void pair_logits(RunDiff& run);
+    void report_unmatched();
+  std::string first_difference() const;
+
+  const Recording& reference_;
+  const Recording& port_;
+  const DiffOptions& options_;
+  ThreadPool& pool_;
+  Floors floors_;
+  DiffReport report_;
+  std::vector<const Run*> unmatched_;
+};
+
+void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits) {
+  TapMetrics& m = tap.metrics;
+  tap.g = m.profile();
+  tap.bands = bands_for(m.elements() - m.masked, options_.strict);
+  if (options_.validate_only || m.reference_nonfinite + m.port_nonfinite > 0) return;
+  if (m.mask_mismatches > 0) {
+    tap.judgement = Judgement::kDiverged;
+    tap.token0_clean = m.mask_place.token != 0;
+    tap.note = fmt::format("masked on one side only at {} places, first at {}/{}",
+                           m.mask_mismatches, m.mask_place.token, m.mask_place.channel);
+    return;
+  }
+  if (!is_floating(tap.reference->view.dtype) && !is_floating(tap.port->view.dtype)) {
+    tap.judgement = m.sums.dd == 0 ? Judgement::kClean : Judgement::kDiverged;
+    if (m.sums.dd != 0) tap.note = "integers differ";
+    return;
+  }
+  tap.floor = floors_.floor(run.dtype, run.port->info.phase, key, is_logits);
+  const double largest = run.dtype == "float32" ? kLargestFloat32Floor : kLargestFloor;
+  if (!tap.floor || tap.floor->total > largest) {
+    const bool exact = tap.g.total == 0;
+    tap.judgement = exact ? Judgement::kClean : Judgement::kUnjudged;
+    tap.note = exact ? "bit-equal" : tap.floor ? "the reference differs from itself" : "no floor";
+    if (tap.floor && !exact) {
+      tap.note += fmt::format(" by {:.2g}", tap.floor->total);
+      tap.floor.reset();
+    }
+    return;
+  }
+  judge_parts(tap);
+  if (!m.tokens.empty()) {
+    const Sums& first = m.tokens.front();
+    tap.token0_g = first.relative_l2();
+    tap.token0_clean = first.dd <= 0 ||
+                       tap.token0_g <= kTokenBand * tap.bands.diverged * tap.floor->token;
+  }
+  if (tap.judgement == Judgement::kClean && !options_.keep_tokens) {
+    m.tokens.clear();
+    m.tokens.shrink_to_fit();
+  }
+}
+
+void Differ::judge_parts(TapDiff& tap) const {
+  struct Part {
+    double g, f, band;
+    bool may_diverge;
+    std::string note;
+  };
+  const Profile &g = tap.g, &f = *tap.floor;
+  const auto& layout = tap.metrics.layout;
+  std::vector<Part> parts = {{g.total, f.total, 1, true, ""}};
+  if (tap.metrics.without_largest) {
+    parts.push_back({g.trimmed, f.trimmed, kTrimmedBand, true, "without its largest channels"});
+  }
+  if (layout.tokens > 1 && layout.channels >= 16) {
+    parts.push_back(
+        {g.token, f.token, kTokenBand, true, fmt::format("token {} alone", g.worst_token)});
+  }
+  if (layout.rows >= 16) {
+    parts.push_back({g.channel, f.channel, kChannelBand, false,
+                     fmt::format("channel {} alone", g.worst_channel)});
+  }
+  tap.judgement = Judgement::kClean;
+  for (const Part& part : parts) {
+    const double ratio = part.g == 0 ? 0 : part.f > 0 ? part.g / part.f / part.band : INFINITY;
+    Judgement judgement = Judgement::kClean;
+    // Written so that a NaN is never clean.
+    if (!(ratio <= tap.bands.watch)) judgement = Judgement::kWatch;
+    if (!(ratio <= tap.bands.diverged) && part.may_diverge) judgement = Judgement::kDiverged;
+    if (judgement > tap.judgement) {
+      tap.judgement = judgement;
+      tap.note = part.note.empty() ? "" : fmt::format("{}: g {:.2g}", part.note, part.g);
+    }
+    if (part.may_diverge) tap.ratio = std::max(tap.ratio, ratio);
+  }
+}
+
+void Differ::pair_logits(RunDiff& run) {
+  const Run &ref = *run.reference, &port = *run.port;
+  if (!ref.logits || !port.logits) return;
+  if (!wanted("logits", "logits")) {
+    run.left_out.push_back("logits");
+    return;
+  }
+  // Either side may have kept the last rows only; the rows both have are compared.
+  const auto end = [](const Run& r) { return r.first_logit_row + r.logits->view.shape[0]; };
+  const int64_t first = std::max(ref.first_logit_row, port.first_logit_row);
+  if (ref.logits->view.shape[1] != port.logits->view.shape[1] || end(ref) != end(port) ||
+      first >= end(ref)) {
+    refuse_shapes(run, "logits", ref.logits->view, port.logits->view);
+    return;
+  }
+  const auto rows_from = [&](const Run& r) {
+    View v = r.logits->view;
+    v.data = static_cast<std::byte*>(v.data) +
+             static_cast<size_t>((first - r.first_logit_row) * v.stride[0]) * dtype_size(v.dtype);
+    v.shape[0] = end(r) - first;
+    return v;
+  };
+  const View r = rows_from(ref), p = rows_from(port);
+  if (r.elements() == 0) {
+    refuse(report_, "empty_dump", port.info.id, "logits", "the logits have no elements");
+    return;
+  }
+  run.first_logit_row = first;
+  TapDiff tap;
+  tap.reference = &*ref.logits;
+  tap.port = &*port.logits;
+  tap.key = "logits";
+  CompareOptions options;
+  options.drop_reference = ref.logits->mapped;
+  options.drop_port = port.logits->mapped;
+  options.per_channel = options_.keep_channels;
+  tap.metrics = compare(r, p, options, pool_);
+  report_.bytes += r.bytes() + p.bytes();
+  judge(run, tap, "logits", true);
+  const bool finite = tap.metrics.reference_nonfinite + tap.metrics.port_nonfinite == 0;
+  if (finite && !options_.validate_only) {
+    run.ranks = compare_logits(r, p, ref.logits->mapped && port.logits->mapped, pool_);
+    for (Flip& flip : run.ranks->flips) {
+      // Two logits of noise f each, four deviations apart.
+      const double f = tap.floor ? tap.floor->total : 0;
+      flip.tie = flip.margin <= 4 * std::sqrt(2.0) * f * flip.rms;
+    }
+  }
+  run.logits = std::move(tap);
+}
+
+std::string Differ::first_difference() const {
+  if (port_.runs.empty() || reference_.runs.empty()) return "one side has no runs";
+  const Run& port = port_.runs.front();
+  const Run* like = &reference_.runs.front();
+  for (const Run& run : reference_.runs) {
+    if (run.info.phase == port.info.phase && run.info.prompt == port.info.prompt) {
+      like = &run;
+      break;
+    }
+  }
+  const auto &r = like->info.prompt_ids, &p = port.info.prompt_ids;
+  size_t at = 0;
+  while (at < r.size() && at < p.size() && r[at] == p[at]) ++at;
+  const auto id = [&](const std::vector<int64_t>& ids) {
+    return at < ids.size() ? fmt::format("{}", ids[at]) : std::string("nothing");
+  };
+  return fmt::format("run {} of the port has {} ids, {} of the reference {}: at position {} the "
+                     "reference has {}, the port {}",
+                     port.info.id, p.size(), like->info.id, r.size(), at, id(r), id(p));
+}
+
+void Differ::report_unmatched() {
+  for (const Run* run : unmatched_) {
+    const auto same_prompt = [&](const Run& r) {
+      return r.info.phase == run->info.phase && r.info.prompt == run->info.prompt &&
+             r.info.step == run->info.step && r.info.prompt_ids.size() >= 2;
+    };
+    const bool clash = std::any_of(reference_.runs.begin(), reference_.runs.end(), same_prompt);
+    if (clash && run->info.phase == Phase::kPrefill && !report_.runs.empty()) {
+      refuse(report_, "different_prompts", run->info.id, "",
+             fmt::format("prompt {} has other ids in the reference", run->info.prompt));
+    } else {
+      report_.not_covered.push_back(
+          fmt::format("run {} of the port: the reference has no {} run of its {} ids",
+                      run->info.id, phase_name(run->info.phase), run->info.prompt_ids.size()));
+    }
+  }
+}
+
+}  // namespace
+
+DiffReport diff(const Recording& reference, const std::vector<const Recording*>& floors,
+                const Recording& port, const DiffOptions& options, ThreadPool& pool) {
+  std::error_code ec;
+  if (std::filesystem::equivalent(reference.path, port.path, ec)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("both sides are {}: a recording always agrees with itself",
+                            port.path.string()),
+                "give the reference's recording first, then the port's");
+  }
+  return Differ(reference, floors, port, options, pool).run();
+}
+
+}  // namespace lockstep::parity
