@@ -440,6 +440,29 @@ void append_lines(std::string& text, const char* title, const std::vector<std::s
   if (lines.size() > kShown) text += fmt::format("\n    ... and {} more", lines.size() - kShown);
 }
 
+std::string location_of(const Checkpoint& checkpoint) {
+  if (checkpoint.tensors().empty()) return "(no tensors)";
+  const std::string first = checkpoint.file_of(checkpoint.tensors().front());
+  for (const TensorEntry& entry : checkpoint.tensors()) {
+    if (checkpoint.file_of(entry) != first) {
+      return std::filesystem::path(first).parent_path().string();
+    }
+  }
+  return first;
+}
+
+[[noreturn]] void throw_build_error(const LockstepBuilder& builder, ErrorCode code) {
+  std::string message = builder.message;
+  if (!message.starts_with(builder.config.file())) message = builder.config.file() + ": " + message;
+  if (!builder.audit.mismatched.empty()) {
+    std::string text = fmt::format("{} does not fit {}", builder.audit.location,
+                                   builder.architecture.class_name);
+    append_lines(text, "wrong shape or dtype", builder.audit.mismatched);
+    message = text + "\n  and then: " + message;
+  }
+  throw Error(code, message, builder.hint);
+}
+
 }  // namespace
 
 namespace lockstep {
@@ -447,8 +470,9 @@ namespace lockstep {
 Trace trace(const LockstepArchitecture& architecture, const Config& config,
             const Checkpoint& checkpoint, DType activation_dtype) {
   LockstepBuilder builder(architecture, config, checkpoint, activation_dtype);
+  builder.audit.location = location_of(checkpoint);
   const int code = architecture.build(&kApi, &builder);
-  if (code != 0) throw Error(ErrorCode{code}, builder.message, builder.hint);
+  if (code != 0) throw_build_error(builder, ErrorCode{code});
   if (!builder.open_calls.empty()) {
     throw Error(ErrorCode::kInternal,
                 fmt::format("{}: a module call was never left", architecture.class_name));
@@ -459,7 +483,7 @@ Trace trace(const LockstepArchitecture& architecture, const Config& config,
 
 void require(const Audit& audit, const std::string& architecture) {
   if (audit.holds()) return;
-  std::string text = fmt::format("the checkpoint does not fit {}", architecture);
+  std::string text = fmt::format("{} does not fit {}", audit.location, architecture);
   append_lines(text, "missing, needed by the graph", audit.missing);
   append_lines(text, "wrong shape or dtype", audit.mismatched);
   append_lines(text, "surplus, used by nobody", audit.surplus);

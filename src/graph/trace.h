@@ -31,6 +31,8 @@ struct Audit {
   std::vector<Tie> ties;
   /// How names bind: "" as they are, "+model." or "-model." where the base-model prefix differs.
   std::string prefix_change;
+  /// The file or folder of the weights, for messages.
+  std::string location;
 
   bool holds() const { return missing.empty() && mismatched.empty() && surplus.empty(); }
 };
@@ -40,7 +42,8 @@ struct Trace {
   Audit audit;
 };
 
-/// Throws the port's own errors, prefixed with the module path. The audit is filled, not judged.
+/// Throws the port's own errors, prefixed with config.json and the module path; mismatched shapes
+/// found until then come first, since they are mostly the cause. The audit is filled, not judged.
 Trace trace(const LockstepArchitecture& architecture, const Config& config,
             const Checkpoint& checkpoint, DType activation_dtype);
 

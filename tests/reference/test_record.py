@@ -249,6 +249,14 @@ class Format(Case):
         whole = self.dump[self.tap("float32-eager-p0-prefill", "model.layers.2")["tensor"]]
         self.assertTrue(torch.equal(part[last["tensor"]], whole))
 
+    def test_nothing_matches(self):
+        with self.assertRaises(recorder.Refusal):
+            recorder.record(recorder.load_model(EXAMPLE), [[5, 6, 7]], self.scratch / "nothing", taps="layers.*", greedy_tokens=0)
+
+    def test_padding_is_refused(self):
+        with self.assertRaises(recorder.Refusal):
+            recorder.record(recorder.load_model(EXAMPLE), {"input_ids": [[0, 5, 6]], "attention_mask": [[0, 1, 1]]}, self.scratch / "padded")
+
     def test_shards(self):
         size, recorder.SHARD_BYTES = recorder.SHARD_BYTES, 20_000
         try:
@@ -259,6 +267,57 @@ class Format(Case):
         self.assertTrue(dump.manifest["files"][0].startswith("tensors-00001-of-0"))
         for tap in dump.manifest["runs"][0]["taps"]:
             self.assertEqual(list(dump[tap["tensor"]].shape), tap["shape"])
+
+
+class OwnCode(Case):
+    """A checkpoint that brings its own code, with an attention that bypasses the interface."""
+
+    CONFIGURATION = """from transformers import LlamaConfig
+class TellerConfig(LlamaConfig):
+    model_type = "teller"
+"""
+    MODELING = """import torch
+from transformers import LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaAttention, apply_rotary_pos_emb, repeat_kv
+from .configuration_teller import TellerConfig
+class TellerAttention(LlamaAttention):
+    def forward(self, hidden_states, position_embeddings=None, attention_mask=None, past_key_values=None, **kwargs):
+        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+        q, k, v = (p(hidden_states).view(shape).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k = apply_rotary_pos_emb(q, k, *position_embeddings)
+        if past_key_values is not None:
+            k, v = past_key_values.update(k, v, self.layer_idx)
+        k, v = repeat_kv(k, self.num_key_value_groups), repeat_kv(v, self.num_key_value_groups)
+        weights = q @ k.transpose(-1, -2) * self.scaling + attention_mask
+        return self.o_proj((torch.softmax(weights, -1) @ v).transpose(1, 2).flatten(2)), None
+class TellerForCausalLM(LlamaForCausalLM):
+    config_class = TellerConfig
+    def __init__(self, config):
+        super().__init__(config)
+        for i, layer in enumerate(self.model.layers):
+            layer.self_attn = TellerAttention(config, i)
+        self.post_init()
+"""
+
+    def test_opt_in(self):
+        folder = self.copy("teller", model_type="teller", architectures=["TellerForCausalLM"], auto_map={
+            "AutoConfig": "configuration_teller.TellerConfig", "AutoModelForCausalLM": "modeling_teller.TellerForCausalLM"})
+        (folder / "configuration_teller.py").write_text(self.CONFIGURATION)
+        (folder / "modeling_teller.py").write_text(self.MODELING)
+        args = [folder, "--output", self.scratch / "own", "--dtype", "float32", "--detail", "--steps", "1", *PROMPT]
+        status, errors = self.run_recorder(*args)
+        self.assertEqual(status, 2)
+        self.assertIn("--trust-remote-code", errors)
+        status, errors = self.run_recorder(*args, "--trust-remote-code")
+        self.assertEqual(status, 0, errors)
+        own = recorder.Dump(self.scratch / "own")
+        self.assertEqual(own.manifest["architecture"], "TellerForCausalLM")
+        same = recorder.record(recorder.load_model(EXAMPLE), [[591, 283, 298, 682, 273]], self.scratch / "same", steps=1, detail=True)
+        for ours, theirs in zip(own.manifest["runs"], same.manifest["runs"]):
+            taps = {t["path"]: t["tensor"] for t in ours["taps"] if t["role"] == "output"}
+            for tap in theirs["taps"]:
+                if tap["path"].endswith(("/q", "/q_rot", "/scores", "/probs", "/context")):
+                    self.assertLess(recorder.relative(own[taps[tap["path"]]], same[tap["tensor"]]), 1e-5, tap["path"])
 
 
 class SelfTest(Case):

@@ -1,0 +1,174 @@
+// Registered architectures against what transformers computed for their fixtures.
+#include <algorithm>
+#include <map>
+
+#include "support.h"
+
+namespace lockstep::test {
+namespace {
+
+constexpr double kLogitsBar = 3e-6;  // relative L2, float32
+constexpr double kTapsBar = 5e-6;
+constexpr double kTieMargin = 1e-4;  // below it the reference's own argmax is a coin toss
+
+class GoldenTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  std::string model() const { return fixture(GetParam()).string(); }
+  Golden golden_{GetParam()};
+};
+
+TEST_P(GoldenTest, LogitsOfEveryPromptInFloat32) {
+  Pipeline pipeline = open_pipeline(model(), DType::kFloat32);
+  double worst = 0;
+  for (size_t i = 0; i < golden_.n_prompts(); ++i) {
+    const double error = relative_l2(all_logits(pipeline, golden_.prompt(i)),
+                                     golden_.values("float32.logits." + std::to_string(i)));
+    EXPECT_LE(error, kLogitsBar) << "prompt " << i;
+    worst = std::max(worst, error);
+  }
+  const std::vector<double> all = all_logits(pipeline, golden_.long_ids());
+  const std::vector<double> last16(all.end() - 16 * pipeline.vocab_size(), all.end());
+  const double error = relative_l2(last16, golden_.values("float32.long_logits_last16"));
+  EXPECT_LE(error, kLogitsBar) << "long prompt";
+  printf("  %s: worst relative L2 of float32 logits %.2g\n", GetParam(), std::max(worst, error));
+}
+
+// Follows the golden's own greedy text: prefill, then token by token.
+void check_steps(Pipeline& pipeline, const Golden& golden, const std::vector<int32_t>& prompt,
+                 const std::string& name, const std::vector<int32_t>& greedy,
+                 const std::vector<double>& margins, double& worst) {
+  const std::vector<double> ids = golden.values("float32.steps." + name + ".top_ids");
+  const std::vector<double> top = golden.values("float32.steps." + name + ".top_logits");
+  const std::vector<double> lse = golden.values("float32.steps." + name + ".logsumexp");
+  const size_t k = top.size() / greedy.size();
+  ASSERT_EQ(lse.size(), greedy.size());
+  Sequence sequence;
+  View logits = pipeline.prefill(sequence, prompt);
+  for (size_t step = 0; step < greedy.size(); ++step) {
+    const std::vector<double> row = to_doubles(logits);
+    std::vector<double> found, expected;
+    for (size_t j = 0; j < k; ++j) {
+      found.push_back(row[static_cast<size_t>(ids[step * k + j])]);
+      expected.push_back(top[step * k + j]);
+    }
+    const double error = relative_l2(found, expected);
+    EXPECT_LE(error, kLogitsBar) << name << " step " << step;
+    worst = std::max(worst, error);
+    double sum = 0;
+    for (const double x : row) sum += std::exp(x - row[argmax(logits, 0)]);
+    EXPECT_NEAR(std::log(sum) + row[argmax(logits, 0)], lse[step],
+                kLogitsBar * std::abs(lse[step]))
+        << name << " step " << step;
+    if (margins[step] >= kTieMargin) {
+      EXPECT_EQ(argmax(logits, 0), greedy[step]) << name << " step " << step;
+    }
+    const Segment segment{&sequence, {&greedy[step], 1}, LogitRows::kLast};
+    logits = pipeline.step({&segment, 1});
+  }
+  pipeline.release(sequence);
+}
+
+TEST_P(GoldenTest, EveryStepOfTheGreedyTextInFloat32) {
+  Pipeline pipeline = open_pipeline(model(), DType::kFloat32);
+  const nlohmann::json& run = golden_.expected["runs"]["float32"];
+  double worst = 0;
+  for (size_t i = 0; i < golden_.n_prompts(); ++i) {
+    check_steps(pipeline, golden_, golden_.prompt(i), std::to_string(i), run["greedy"][i],
+                run["greedy_margin"][i], worst);
+  }
+  check_steps(pipeline, golden_, golden_.long_ids(), "long", run["greedy_long"],
+              run["greedy_long_margin"], worst);
+  printf("  %s: worst relative L2 of float32 step logits %.2g\n", GetParam(), worst);
+}
+
+// Runs `ids` and compares every module output the golden has under `prefix`.
+void check_taps(Pipeline& pipeline, const Golden& golden, const std::vector<int32_t>& ids,
+                const std::string& prefix) {
+  std::map<std::string, ValueId> values;
+  for (const Tap& tap : list_taps(pipeline.graph(), "*", TapInputs::kNo)) {
+    if (tap.index == 0 && tap.call == 0) values.emplace(tap.path, tap.value);
+  }
+  std::map<ValueId, std::vector<double>> computed;
+  std::vector<ValueId> observed;
+  for (const auto& [path, value] : values) observed.push_back(value);
+  pipeline.observe(observed, [&](ValueId v, const View& rows) { computed[v] = to_doubles(rows); });
+  all_logits(pipeline, ids);
+  pipeline.observe({}, nullptr);
+  size_t n_compared = 0;
+  double worst = 0;
+  for (const TensorEntry& entry : golden.tensors.tensors()) {
+    if (!entry.name.starts_with(prefix)) continue;
+    const std::string path = entry.name.substr(prefix.size());
+    ASSERT_TRUE(values.contains(path)) << path << " is no tap of the port";
+    const double error = relative_l2(computed.at(values.at(path)), golden.values(entry.name));
+    EXPECT_LE(error, kTapsBar) << path;
+    worst = std::max(worst, error);
+    ++n_compared;
+  }
+  EXPECT_GT(n_compared, 10u);
+  printf("  %zu taps under %s, worst relative L2 %.2g\n", n_compared, prefix.c_str(), worst);
+}
+
+TEST_P(GoldenTest, EveryModuleOutputInFloat32) {
+  Pipeline pipeline = open_pipeline(model(), DType::kFloat32);
+  check_taps(pipeline, golden_, golden_.prompt(0), "float32.out.");
+  const std::vector<int32_t> ids = golden_.long_ids();
+  check_taps(pipeline, golden_, {ids.begin(), ids.begin() + 64}, "float32.out64.");
+}
+
+// The port's bfloat16 error may be at most 1.5 times the reference's own, both against float32.
+TEST_P(GoldenTest, LogitsInBFloat16) {
+  Pipeline pipeline = open_pipeline(model(), DType::kBFloat16);
+  double worst = 0;
+  auto check = [&](const std::vector<double>& found, const std::string& name) {
+    const std::vector<double> exact = golden_.values("float32." + name);
+    const double own = relative_l2(golden_.values("bfloat16." + name), exact);
+    const double error = relative_l2(found, exact);
+    EXPECT_LE(error, 1.5 * own) << name;
+    worst = std::max(worst, error / own);
+  };
+  for (size_t i = 0; i < golden_.n_prompts(); ++i) {
+    check(all_logits(pipeline, golden_.prompt(i)), "logits." + std::to_string(i));
+  }
+  const std::vector<double> all = all_logits(pipeline, golden_.long_ids());
+  check({all.end() - 16 * pipeline.vocab_size(), all.end()}, "long_logits_last16");
+  printf("  %s: worst ratio of bfloat16 errors, port to reference, %.2f\n", GetParam(), worst);
+}
+
+// Kernels that do not depend on the other rows: the same bits however the prompt is fed.
+TEST_P(GoldenTest, PrefillChunksAndDecodeAreBitIdenticalInFloat32) {
+  Pipeline pipeline = open_pipeline(model(), DType::kFloat32);
+  const std::vector<int32_t> ids = golden_.long_ids();
+  const std::vector<double> once = all_logits(pipeline, ids);
+  EXPECT_EQ(once, all_logits(pipeline, ids, 7));
+  EXPECT_EQ(once, all_logits(pipeline, ids, 1));
+}
+
+TEST_P(GoldenTest, SequencesInOneBatchDoNotDisturbEachOtherInFloat32) {
+  PipelineOptions options;
+  options.max_sequences = 5;
+  options.max_logit_rows = 5;
+  Pipeline pipeline(Model::open(model(), Registry(), DType::kFloat32), options);
+  const nlohmann::json& run = golden_.expected["runs"]["float32"];
+  std::vector<Sequence> sequences(golden_.n_prompts());
+  std::vector<std::vector<int32_t>> next;
+  for (size_t i = 0; i < sequences.size(); ++i) next.push_back(golden_.prompt(i));
+  for (size_t step = 0; step < 24; ++step) {
+    std::vector<Segment> segments;
+    for (size_t i = 0; i < sequences.size(); ++i) segments.push_back({&sequences[i], next[i]});
+    const View logits = pipeline.step(segments);
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      if (run["greedy_margin"][i][step] >= kTieMargin) {
+        EXPECT_EQ(argmax(logits, static_cast<int64_t>(i)), run["greedy"][i][step]);
+      }
+      next[i] = {run["greedy"][i][step].get<int32_t>()};
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, GoldenTest,
+                         ::testing::Values("storyteller", "llama", "llama_rope3"),
+                         [](const auto& fixture_name) { return std::string(fixture_name.param); });
+
+}  // namespace
+}  // namespace lockstep::test
