@@ -27,6 +27,7 @@ import platform
 import re
 import shutil
 import sys
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -187,7 +188,7 @@ class Layout:
     def __init__(self, model):
         self.modules = {path: module for path, module in model.named_modules() if path}
         self.path_of = {module: path for path, module in self.modules.items()}
-        self.experts, self.moe, self.dispatch = {}, {}, []
+        self.moe, self.dispatch = {}, []  # experts block -> shape of its router's weight; prefixes of paths inside a dispatch
         for path, module in self.modules.items():
             children = dict(module.named_children())
             router = children.get("gate") or children.get("router")
@@ -200,7 +201,6 @@ class Layout:
                 continue
             self.moe[path] = tuple(weight.shape)
             if "experts" in rest:
-                self.experts[f"{path}.experts"] = path
                 self.dispatch.append(f"{path}.experts.")
             else:  # the rows inside are tokens sorted by expert, in no order that a port must share
                 self.dispatch += [f"{path}.{name}" for name in rest]
@@ -213,8 +213,12 @@ class Layout:
                 self.in_dispatch.append(path)
             elif type(module).forward is not torch.nn.Module.forward:  # not a mere container
                 self.tapped[path] = module
-        self.attention = {p for p, m in self.tapped.items() if re.search(r"Attention|Attn", type(m).__name__)}
-        self.mixers = {p for p, m in self.tapped.items() if re.search(r"Mixer|ShortConv|DeltaNet|Mamba2?$", type(m).__name__)}
+        self.kinds = dict.fromkeys(self.moe, "moe")
+        for path, module in self.tapped.items():
+            if re.search(r"Attention|Attn", type(module).__name__):
+                self.kinds[path] = "attention"
+            elif re.search(r"Mixer|ShortConv|DeltaNet|Mamba2?$", type(module).__name__):
+                self.kinds[path] = "mixer"
         self.by_layer = {}  # layer index -> path of its innermost module that knows the index: where caches and states belong
         for path, module in self.modules.items():
             if isinstance(getattr(module, "layer_idx", None), int):
@@ -258,11 +262,13 @@ def tensors_in(value):
 class Frame:
     """What was seen so far inside one call of an attention, an experts block or a mixer."""
 
+    q = k = v = mask = scores = probs = context = None  # attention
+    product = sum = softmax_in = None  # attention: the last matrix product and addition before the softmax
+    logits = ids = weights = None  # experts
+    step_size = None  # mixer
+
     def __init__(self, path, kind, interface=False):
         self.path, self.kind, self.interface = path, kind, interface
-        self.q = self.k = self.v = self.mask = self.scores = self.probs = self.context = None
-        self.product = self.sum = self.softmax_in = self.step_size = None
-        self.logits = self.ids = self.weights = None
 
 
 class Watch(TorchFunctionMode):
@@ -319,7 +325,7 @@ class Taps:
         for file in files:
             for name, original in list(vars(file).items()):
                 rotary = name.startswith("apply_rotary") and callable(original)
-                if name == "eager_attention_forward" or rotary and "k" in list(inspect.signature(original).parameters)[1]:
+                if name == "eager_attention_forward" or rotary and "k" in "".join(list(inspect.signature(original).parameters)[1:2]):
                     setattr(file, name, functools.partial(self.rotate if rotary else self.attend, original))
                     self.undo.callback(setattr, file, name, original)
             table = getattr(file, "ALL_ATTENTION_FUNCTIONS", None)
@@ -329,8 +335,7 @@ class Taps:
             original = table["sdpa"]
             table["sdpa"] = functools.partial(self.attend, original)
             self.undo.callback(table.__setitem__, "sdpa", original)
-        for path in self.layout.mixers:
-            module = self.layout.modules[path]
+        for path, module in self.layout.tapped.items():
             for name in ("chunk_gated_delta_rule", "recurrent_gated_delta_rule"):
                 if callable(vars(module).get(name)):
                     original = vars(module)[name]
@@ -340,10 +345,10 @@ class Taps:
     # - writing -
     def emit(self, path, cls, role, tensor, name=None, index=0, call=0, ready=False):
         """Writes one tap. `ready`: the tensor already lies as it should; else its token axis is moved to the front."""
-        if role == "output" and "/" not in path and self.non_finite is None and not torch.isfinite(tensor).all():
-            self.non_finite = path
-        if self.dump is None:
+        if self.dump is None:  # only looking
             self.shapes[path, role, index] = tuple(tensor.shape)
+            if role == "output" and "/" not in path and self.non_finite is None and not torch.isfinite(tensor).all():
+                self.non_finite = path
             return
         if not path.startswith("@") and not (fnmatch.fnmatchcase(path, self.glob) and self.wanted(path)):
             return
@@ -388,23 +393,21 @@ class Taps:
         call = self.calls[path]
         self.calls[path] += 1
         self.stack.append(path)
-        if path in self.layout.attention or path in self.layout.moe or path in self.layout.mixers:
-            kind = "attention" if path in self.layout.attention else "moe" if path in self.layout.moe else "mixer"
-            self.frames.append(Frame(path, kind))
+        if path in self.layout.kinds:
+            self.frames.append(Frame(path, self.layout.kinds[path]))
         arguments = self.bind(path, args, kwargs)
         if self.positions is None:
             self.positions = next((v for k, v in arguments if k == "position_ids" and isinstance(v, torch.Tensor)), None)
-        block = self.layout.experts.get(path)
-        if block and self.frames and self.frames[-1].path == block:
-            ids = next((v for _, v in arguments if isinstance(v, torch.Tensor) and not v.is_floating_point() and v.dim() == 2), None)
-            weights = next((v for _, v in arguments[1:] if isinstance(v, torch.Tensor) and v.is_floating_point()
-                            and ids is not None and v.shape == ids.shape), None)
-            if weights is not None:
-                self.frames[-1].ids, self.frames[-1].weights = ids, weights
         frame = self.frames[-1] if self.frames else None
-        if self.detail and frame and frame.kind == "mixer" and path == f"{frame.path}.out_proj" and frame.product:
+        if frame and frame.kind == "moe" and path == f"{frame.path}.experts":
+            given = [v for _, v in arguments[1:] if isinstance(v, torch.Tensor)]
+            ids = next((v for v in given if not v.is_floating_point() and v.dim() == 2), None)
+            weights = next((v for v in given if ids is not None and v.is_floating_point() and v.shape == ids.shape), None)
+            if weights is not None:
+                frame.ids, frame.weights = ids, weights
+        if self.detail and frame and frame.step_size and frame.product and path == f"{frame.path}.out_proj":
             scan, gated = frame.product
-            if frame.step_size and gated.data_ptr() == args[0].data_ptr():
+            if gated.data_ptr() == args[0].data_ptr():
                 self.functional(frame.path, "scan", scan, ready=False)
         first_layer = self.layers and path == f"{self.layout.stack}.{self.layers[0]}"
         if not (self.detail or path in self.layout.repeated or first_layer):
@@ -440,7 +443,7 @@ class Taps:
 
     # - inside modules -
     def attend(self, original, module, query, key, value, attention_mask=None, *args, **kwargs):
-        path = self.layout.path_of[module]
+        path = self.layout.path_of.get(module, self.stack[-1])
         frame = Frame(path, "attention", interface=True)
         self.frames.append(frame)
         output = original(module, query, key, value, attention_mask, *args, **kwargs)
@@ -453,7 +456,7 @@ class Taps:
         return output
 
     def rotate(self, original, q, k, *args, **kwargs):
-        path = next((p for p in reversed(self.stack) if p in self.layout.attention), None)
+        path = next((p for p in reversed(self.stack) if self.layout.kinds.get(p) == "attention"), None)
         if path and self.detail and q.dim() == 4:
             heads_last = kwargs.get("unsqueeze_dim", 1) == 2
             for name, tensor in (("q", q), ("k", k)):
@@ -557,19 +560,11 @@ class Taps:
 
 
 def states_of(cache):
-    """(layer, conv_state | ssm_state, tensor) of a cache, as transformers 5 keeps them and as earlier ones did."""
-    layers = getattr(cache, "layers", None) or []
-    for i, layer in enumerate(layers):
+    """(layer, conv_state | ssm_state, tensor) of a cache as transformers 5 keeps them."""
+    for i, layer in enumerate(getattr(cache, "layers", None) or []):
         for name, key in (("conv_state", "conv_states"), ("ssm_state", "recurrent_states")):
             if isinstance(getattr(layer, key, None), torch.Tensor):
                 yield i, name, getattr(layer, key)
-    if not layers:
-        for name, keys in (("conv_state", ("conv_states", "conv_cache")), ("ssm_state", ("ssm_states", "recurrent_states"))):
-            for held in (getattr(cache, key, None) for key in keys):
-                pairs = held.items() if isinstance(held, dict) else enumerate(held) if held is not None else ()
-                for i, state in pairs:
-                    if isinstance(state, torch.Tensor) and state.numel():
-                        yield i, name, state
 
 
 # ---- running -------------------------------------------------------------------------------------------------------
@@ -582,7 +577,8 @@ class Session:
         self.model, self.cache = model, None
         names = inspect.signature(model.forward).parameters
         self.cache_name = "past_key_values" if "past_key_values" in names else "cache_params"
-        self.device = model.get_input_embeddings().weight.device
+        device = model.get_input_embeddings().weight.device
+        self.device = device if device.type != "meta" else torch.device("cpu")  # meta: offloaded, moved by its own hooks
 
     def start(self, ids):
         self.cache = None
@@ -635,7 +631,11 @@ class Recording:
             self.writer.discard()
             return
         self.manifest["warnings"] = self.progress.warnings
-        self.writer.finish(self.manifest)
+        try:
+            self.writer.finish(self.manifest)
+        except BaseException:
+            self.writer.discard()
+            raise
 
     def add(self, model, prompts, *, dtype=None, attention=None, device=None, taps="*", detail=False, steps=0,
             greedy_tokens=GREEDY_TOKENS, continuation=None, layers=None):
@@ -691,6 +691,9 @@ class Recording:
                 manifest["runs"].append({"id": run_id, "dtype": dtype, "attention": attention, "device": device, "prompt": number,
                                          "prompt_ids": so_far, "phase": "decode" if step else "prefill", "step": step,
                                          "logits": stored, "taps": tap.taps})
+                if taps and not any("@" not in t["path"] for t in tap.taps):
+                    raise Refusal("--taps", taps, "a pattern that some module path matches", f"none of {len(layout.tapped)} paths, "
+                                  f"such as {next(reversed(layout.tapped))}", "quote the pattern; '' records logits alone")
                 if number == 0 and step == 0 and taps:
                     manifest["coverage"].append(coverage(layout, tap, dtype, attention))
 
@@ -698,7 +701,9 @@ class Recording:
 def record(model, inputs, out, *, name=None, **options):
     """Records a loaded model. `inputs`: a list of prompts, each a list of token ids, or one [batch, tokens] tensor of ids.
     `options`: those of Recording.add (taps, detail, steps, continuation, ...). Returns the dump, opened."""
-    if isinstance(inputs, dict):
+    if hasattr(inputs, "keys"):
+        if not all(map(all, inputs.get("attention_mask", []))):
+            raise Refusal("inputs", "attention_mask", "no padding", "masked tokens", "give each prompt as a list of its own")
         inputs = inputs["input_ids"]
     prompts = [[int(t) for t in row] for row in inputs]
     with full_precision(), Recording(out, name or type(model).__name__) as recording:
@@ -809,7 +814,7 @@ def load_model(name, dtype="float32", attention="eager", device="cpu", trust_rem
 
 def one_line(error):
     kind = f"{type(error).__name__}: " if isinstance(error, Exception) else ""
-    return kind + " ".join(str(error).split())[:400]
+    return kind + " ".join(str(error).split())[:240]
 
 
 def some(keys):
@@ -864,7 +869,7 @@ def check_weights(name, model, progress):
     matrices = as_initialised = 0
     constant_norms = True
     for key, weight in model.named_parameters():
-        if weight.device.type == "meta":  # offloaded by device_map auto: seen only while it runs
+        if weight.device.type == "meta" or weight.element_size() == 1:  # offloaded by device_map auto; or quantised
             continue
         if not torch.isfinite(weight).all():
             raise Refusal(name, key, "finite weights", "NaN or infinity", "repair or download the checkpoint again")
@@ -903,17 +908,14 @@ def check_text(name, model, tokenizer, untrained, progress):
     """64 greedy tokens under the card's template: text that collapses is refused, text that loops is warned about."""
     if tokenizer is None:
         return {"coherence": "not checked: no tokenizer"}
-    if tokenizer.chat_template:
-        ids = chat_ids(tokenizer, COHERENCE_PROMPT)
-    else:
-        ids = tokenizer(COHERENCE_PROMPT)["input_ids"]
+    ids = chat_ids(tokenizer, COHERENCE_PROMPT) if tokenizer.chat_template else tokenizer(COHERENCE_PROMPT)["input_ids"]
     ends = model.generation_config.eos_token_id if model.generation_config else None
     ends = ends if isinstance(ends, list) else [ends]
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
     tokens, _, logits = greedy(Session(model), ids, int(min(SANITY_TOKENS, room - len(ids))), stop=ends)
     if not torch.isfinite(logits).all():
         raise not_finite(name, "logits", model, ids)
-    fault = coherence(tokens)
+    fault = "says nothing: its first token ends the text" if tokens[:1] and tokens[0] in ends else coherence(tokens)
     text = tokenizer.decode(tokens)
     if fault.startswith("collapses") and not untrained:
         raise Refusal(name, f"{len(tokens)} greedy tokens", "coherent text", f"{fault}: {text[:120]!r}",
@@ -1017,7 +1019,11 @@ def compare_dumps(shipped, fresh, name):
 
 
 def chat_ids(tokenizer, text):
-    ids = tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True)
+    try:
+        ids = tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True)
+    except Exception as error:
+        raise Refusal("tokenizer", "chat_template", "a template that renders one message of a user", one_line(error),
+                      "repair chat_template.jinja or tokenizer_config.json") from error
     return list(ids["input_ids"] if hasattr(ids, "keys") else ids)
 
 
@@ -1099,6 +1105,11 @@ def main(argv=None):
         return 2
     except KeyboardInterrupt:
         print("record.py: interrupted, nothing was written", file=sys.stderr)
+        return 2
+    except Exception as error:  # out of memory, a full disk, a family that needs more than this file knows
+        traceback.print_exc()
+        message = f"{one_line(error)}; nothing was written"
+        print(json.dumps({"event": "error", "message": message}) if args.progress_json else f"record.py: {message}", file=sys.stderr)
         return 2
 
 
