@@ -35,6 +35,7 @@ class MappedFile {
 /// temporary is removed and `path` stays as it was.
 class AtomicFile {
  public:
+  /// Throws kNotFound when the folder does not exist, kUnavailable when it cannot be written to.
   explicit AtomicFile(std::filesystem::path path);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

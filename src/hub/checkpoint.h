@@ -30,8 +30,8 @@ class Checkpoint {
  private:
   std::vector<SafetensorsFile> files_;
   std::vector<TensorEntry> tensors_;
-  std::vector<uint32_t> file_index_;                            // parallel to tensors_
-  std::unordered_map<std::string_view, uint32_t> by_name_;      // into tensors_
+  std::vector<uint32_t> file_index_;                        // parallel to tensors_
+  std::unordered_map<std::string_view, uint32_t> by_name_;  // into tensors_
 };
 
 /// A Hugging Face model folder. `open` resolves MODEL (a folder, or a Hub id found in the local

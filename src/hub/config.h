@@ -1,6 +1,7 @@
 // config.json of a model, with a record of which keys were read.
 // Both generations of keys are served under the newer names: `rope_theta`, `rope_scaling` and
-// `torch_dtype` appear as `rope_parameters.*` and `dtype`, as transformers 5 resolves them.
+// `torch_dtype` appear as `rope_parameters.*` and `dtype`, as transformers 5 resolves them
+// (rope_keys.cpp has the rules), at the top and in `text_config`. The old names stay readable.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ class Config {
   enum class Kind { kAbsent, kNull, kBool, kInt, kFloat, kString, kArray, kObject };
 
   /// Python's `Infinity`, `-Infinity`, `NaN` are accepted as numbers, as json.load does, and so is
-  /// transformers' {"__float__": "Infinity"}. Throws kInvalidArgument naming `file`, with line.
+  /// transformers' {"__float__": "Infinity"}. Throws kInvalidArgument naming `file`, with line,
+  /// for anything but one JSON object of at most 4 MiB and 64 levels without duplicate keys.
   static Config parse(std::string_view json, std::string file);
   static Config load(const std::filesystem::path& path);
 

@@ -6,8 +6,9 @@
 //   `rope_type`: itself, else `type`, else "default".
 //   `rope_theta`: of the rope object, else of the config, else `rotary_emb_base`.
 //   `partial_rotary_factor`: of the rope object, else of the config, else `rotary_pct`.
-//   `original_max_position_embeddings` (llama3, yarn, longrope): of the config, else of the rope
-//       object, else `max_position_embeddings`.
+//   `original_max_position_embeddings` (llama3, yarn, longrope): of the rope object, else
+//       `max_position_embeddings`; with longrope that of the config comes before both (the config
+//       classes that declare it, phi3 and its like, know no other scaled type).
 //   `dtype`: itself, else `torch_dtype`.
 //
 // A rope object that holds only objects has one a layer type. `rope_local_base_freq` is the theta
@@ -97,12 +98,12 @@ void complete(JsonNode& rope, const JsonNode& config) {
   const std::string& name = rope.present("rope_type")->text;
   if (std::find(kExtended.begin(), kExtended.end(), name) == kExtended.end()) return;
   constexpr std::string_view kOriginal = "original_max_position_embeddings";
-  JsonNodePtr original = config.present(kOriginal);
-  if (original == nullptr) original = rope.present(kOriginal);
-  if (original == nullptr) {
-    choose(rope, kOriginal, {config.present("max_position_embeddings")});
+  const JsonNodePtr declared = name == "longrope" ? config.present(kOriginal) : nullptr;
+  const JsonNodePtr own = rope.present(kOriginal);
+  if (declared != nullptr || own != nullptr) {
+    choose(rope, kOriginal, {declared, own});
   } else {
-    choose(rope, kOriginal, {original, rope.present(kOriginal)});
+    choose(rope, kOriginal, {config.present("max_position_embeddings")});
   }
 }
 

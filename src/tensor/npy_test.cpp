@@ -76,6 +76,8 @@ TEST(NpyCorpus, EveryFileIsReadOrRefusedWithItsReason) {
       EXPECT_FALSE(error.has_value()) << name << ": " << error->message();
       continue;
     }
+    // A name of neither kind is a fuzzer's: an Error or none, and no crash, is all it promises.
+    if (!name.starts_with("bad_")) continue;
     ++refused;
     ASSERT_TRUE(error.has_value()) << name;
     EXPECT_EQ(error->code(), ErrorCode::kInvalidArgument) << name;

