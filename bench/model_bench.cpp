@@ -63,7 +63,7 @@ void dry_build(benchmark::State& state) {
   const Checkpoint checkpoint = Checkpoint::from_headers(headers(kLlama70B));
   const LlamaShape& s = kLlama70B;
   for (auto _ : state) {
-    const Config config = Config::parse(json, "config.json");
+    const ConfigFile config = ConfigFile::parse(json, "config.json");
     const Trace trace = lockstep::trace(Registry().resolve(config), config, checkpoint,
                                         DType::kBFloat16);
     require(trace.audit, trace.graph.architecture);

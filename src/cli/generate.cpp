@@ -24,15 +24,15 @@ struct GenerateOptions {
 // generation_config.json decides, as in transformers; config.json where it is absent.
 std::vector<int32_t> end_tokens(const ModelFiles& files) {
   const std::filesystem::path path = files.folder / "generation_config.json";
-  std::optional<Config> generation;
-  if (std::filesystem::exists(path)) generation = Config::load(path);
-  const Config* const sources[] = {generation ? &*generation : nullptr, &files.config};
-  for (const Config* config : sources) {
+  std::optional<ConfigFile> generation;
+  if (std::filesystem::exists(path)) generation = ConfigFile::load(path);
+  const ConfigFile* const sources[] = {generation ? &*generation : nullptr, &files.config};
+  for (const ConfigFile* config : sources) {
     if (config == nullptr) continue;
-    if (config->kind("eos_token_id") == Config::Kind::kInt) {
+    if (config->kind("eos_token_id") == ConfigFile::Kind::kInt) {
       return {static_cast<int32_t>(config->get_int("eos_token_id"))};
     }
-    if (config->kind("eos_token_id") != Config::Kind::kArray) continue;
+    if (config->kind("eos_token_id") != ConfigFile::Kind::kArray) continue;
     std::vector<int32_t> ids;
     for (size_t i = 0; i < config->length("eos_token_id"); ++i) {
       ids.push_back(static_cast<int32_t>(config->get_int(fmt::format("eos_token_id.{}", i))));

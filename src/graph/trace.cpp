@@ -30,14 +30,14 @@ constexpr StepInput kStepInputs[] = {
 
 // The host's side of the C table: one object a trace.
 struct LockstepBuilder {
-  LockstepBuilder(const LockstepArchitecture& a, const Config& c, const Checkpoint& k, DType dtype)
+  LockstepBuilder(const LockstepArchitecture& a, const ConfigFile& c, const Checkpoint& k, DType dtype)
       : architecture(a), config(c), checkpoint(k) {
     graph.architecture = a.class_name;
     graph.activation_dtype = dtype;
   }
 
   const LockstepArchitecture& architecture;
-  const Config& config;
+  const ConfigFile& config;
   const Checkpoint& checkpoint;
   Graph graph;
   Audit audit;
@@ -286,7 +286,7 @@ Attrs convert_attrs(const LockstepAttr* attrs, size_t n) {
   return converted;
 }
 
-uint32_t config_kind_number(Config::Kind kind) { return static_cast<uint32_t>(kind); }
+uint32_t config_kind_number(ConfigFile::Kind kind) { return static_cast<uint32_t>(kind); }
 
 int api_enter(LockstepBuilder* b, const char* path, const char* class_name,
               const LockstepArgument* arguments, size_t n) {
@@ -467,7 +467,7 @@ std::string location_of(const Checkpoint& checkpoint) {
 
 namespace lockstep {
 
-Trace trace(const LockstepArchitecture& architecture, const Config& config,
+Trace trace(const LockstepArchitecture& architecture, const ConfigFile& config,
             const Checkpoint& checkpoint, DType activation_dtype) {
   LockstepBuilder builder(architecture, config, checkpoint, activation_dtype);
   builder.audit.location = location_of(checkpoint);

@@ -44,7 +44,7 @@ struct Trace {
 
 /// Throws the port's own errors, prefixed with config.json and the module path; mismatched shapes
 /// found until then come first, since they are mostly the cause. The audit is filled, not judged.
-Trace trace(const LockstepArchitecture& architecture, const Config& config,
+Trace trace(const LockstepArchitecture& architecture, const ConfigFile& config,
             const Checkpoint& checkpoint, DType activation_dtype);
 
 /// Throws kFailedPrecondition with at most eight lines of each kind when the audit does not hold.

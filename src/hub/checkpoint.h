@@ -38,7 +38,7 @@ class Checkpoint {
 /// cache) and throws kNotFound saying what was looked for where.
 struct ModelFiles {
   std::filesystem::path folder;
-  Config config;
+  ConfigFile config;
   Checkpoint checkpoint;
 
   static ModelFiles open(const std::string& model);

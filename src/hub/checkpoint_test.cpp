@@ -340,7 +340,7 @@ TEST_F(Cache, AFolderIsAModelToo) {
   const ModelFiles files = ModelFiles::open((folder_ / "model").string());
   EXPECT_EQ(files.folder, folder_ / "model");
   EXPECT_NE(files.checkpoint.find("a"), nullptr);
-  EXPECT_EQ(files.config.kind("x"), Config::Kind::kAbsent);
+  EXPECT_EQ(files.config.kind("x"), ConfigFile::Kind::kAbsent);
   fs::remove(folder_ / "model/config.json");
   const auto error = error_of([&] { ModelFiles::open((folder_ / "model").string()); });
   ASSERT_TRUE(error.has_value());

@@ -42,13 +42,13 @@ constexpr size_t kMaxBytes = 4u << 20;
 
 std::string display(const JsonNode& node) {
   switch (node.kind) {
-    case Config::Kind::kBool:
+    case ConfigFile::Kind::kBool:
       return node.boolean ? "true" : "false";
-    case Config::Kind::kInt:
+    case ConfigFile::Kind::kInt:
       return fmt::format("{}", node.integer);
-    case Config::Kind::kFloat:
+    case ConfigFile::Kind::kFloat:
       return fmt::format("{}", node.number);
-    case Config::Kind::kString:
+    case ConfigFile::Kind::kString:
       return "the string " + quote_text(node.text);
     default:
       return std::string(kind_name(node.kind));
@@ -71,7 +71,7 @@ void collect_unread(const JsonNode& node, const std::string& path,
 
 }  // namespace
 
-struct Config::Impl {
+struct ConfigFile::Impl {
   std::string file;
   std::string text;
   JsonNodePtr root;
@@ -107,12 +107,12 @@ struct Config::Impl {
   }
 };
 
-Config::Config(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Config::Config(Config&&) noexcept = default;
-Config& Config::operator=(Config&&) noexcept = default;
-Config::~Config() = default;
+ConfigFile::ConfigFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ConfigFile::ConfigFile(ConfigFile&&) noexcept = default;
+ConfigFile& ConfigFile::operator=(ConfigFile&&) noexcept = default;
+ConfigFile::~ConfigFile() = default;
 
-Config Config::parse(std::string_view json, std::string file) {
+ConfigFile ConfigFile::parse(std::string_view json, std::string file) {
   if (json.size() > kMaxBytes) {
     throw Error(
         ErrorCode::kInvalidArgument,
@@ -128,39 +128,39 @@ Config Config::parse(std::string_view json, std::string file) {
       text != nullptr && text->kind == Kind::kObject) {
     resolve_generations(*text, impl->file);
   }
-  return Config(std::move(impl));
+  return ConfigFile(std::move(impl));
 }
 
-Config Config::load(const std::filesystem::path& path) {
+ConfigFile ConfigFile::load(const std::filesystem::path& path) {
   return parse(read_text_file(path), path.string());
 }
 
-Config::Kind Config::kind(std::string_view path) const {
+ConfigFile::Kind ConfigFile::kind(std::string_view path) const {
   const JsonNode* node = impl_->find(path);
   return node == nullptr ? Kind::kAbsent : node->kind;
 }
 
-int64_t Config::get_int(std::string_view path) const {
+int64_t ConfigFile::get_int(std::string_view path) const {
   return impl_->get(path, Kind::kInt, "a whole number within 64 bits").integer;
 }
 
-double Config::get_number(std::string_view path) const {
+double ConfigFile::get_number(std::string_view path) const {
   return impl_->get(path, Kind::kFloat, "a number").number;
 }
 
-bool Config::get_bool(std::string_view path) const {
+bool ConfigFile::get_bool(std::string_view path) const {
   return impl_->get(path, Kind::kBool, "true or false").boolean;
 }
 
-const std::string& Config::get_string(std::string_view path) const {
+const std::string& ConfigFile::get_string(std::string_view path) const {
   return impl_->get(path, Kind::kString, "a string").text;
 }
 
-size_t Config::length(std::string_view path) const {
+size_t ConfigFile::length(std::string_view path) const {
   return impl_->get(path, Kind::kArray, "an array").elements.size();
 }
 
-std::vector<std::string> Config::unread() const {
+std::vector<std::string> ConfigFile::unread() const {
   std::vector<std::string> unread;
   for (const JsonMember& entry : impl_->root->members) {
     if (std::find(std::begin(kIgnored), std::end(kIgnored), entry.first) != std::end(kIgnored))
@@ -170,7 +170,7 @@ std::vector<std::string> Config::unread() const {
   return unread;
 }
 
-const std::string& Config::file() const noexcept { return impl_->file; }
-const std::string& Config::text() const noexcept { return impl_->text; }
+const std::string& ConfigFile::file() const noexcept { return impl_->file; }
+const std::string& ConfigFile::text() const noexcept { return impl_->text; }
 
 }  // namespace lockstep

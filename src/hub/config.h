@@ -13,19 +13,19 @@
 
 namespace lockstep {
 
-class Config {
+class ConfigFile {
  public:
   enum class Kind { kAbsent, kNull, kBool, kInt, kFloat, kString, kArray, kObject };
 
   /// Python's `Infinity`, `-Infinity`, `NaN` are accepted as numbers, as json.load does, and so is
   /// transformers' {"__float__": "Infinity"}. Throws kInvalidArgument naming `file`, with line,
   /// for anything but one JSON object of at most 4 MiB and 64 levels without duplicate keys.
-  static Config parse(std::string_view json, std::string file);
-  static Config load(const std::filesystem::path& path);
+  static ConfigFile parse(std::string_view json, std::string file);
+  static ConfigFile load(const std::filesystem::path& path);
 
-  Config(Config&&) noexcept;
-  Config& operator=(Config&&) noexcept;
-  ~Config();
+  ConfigFile(ConfigFile&&) noexcept;
+  ConfigFile& operator=(ConfigFile&&) noexcept;
+  ~ConfigFile();
 
   /// `path` is dotted: "rope_parameters.rope_theta", "layer_types.3". Every getter marks the key
   /// as read. They throw kNotFound when absent and kInvalidArgument when it is of another kind,
@@ -47,7 +47,7 @@ class Config {
 
  private:
   struct Impl;
-  explicit Config(std::unique_ptr<Impl> impl);
+  explicit ConfigFile(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

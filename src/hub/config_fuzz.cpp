@@ -10,34 +10,34 @@
 
 namespace {
 
-using lockstep::Config;
+using lockstep::ConfigFile;
 
-void read_all(const Config& config, const std::string& path, int depth) {
+void read_all(const ConfigFile& config, const std::string& path, int depth) {
   switch (config.kind(path)) {
-    case Config::Kind::kInt:
+    case ConfigFile::Kind::kInt:
       if (config.get_number(path) != static_cast<double>(config.get_int(path))) std::abort();
       break;
-    case Config::Kind::kFloat:
+    case ConfigFile::Kind::kFloat:
       static_cast<void>(config.get_number(path));
       break;
-    case Config::Kind::kBool:
+    case ConfigFile::Kind::kBool:
       static_cast<void>(config.get_bool(path));
       break;
-    case Config::Kind::kString:
+    case ConfigFile::Kind::kString:
       static_cast<void>(config.get_string(path).size());
       break;
-    case Config::Kind::kArray:
+    case ConfigFile::Kind::kArray:
       for (size_t i = 0; i < config.length(path) && i < 8 && depth < 3; ++i) {
         read_all(config, path + "." + std::to_string(i), depth + 1);
       }
       break;
-    case Config::Kind::kObject:
+    case ConfigFile::Kind::kObject:
       for (const char* key : {"rope_type", "rope_theta", "factor", "full_attention", "a", "b"}) {
         if (depth < 3) read_all(config, path + "." + key, depth + 1);
       }
       break;
-    case Config::Kind::kNull:
-    case Config::Kind::kAbsent:
+    case ConfigFile::Kind::kNull:
+    case ConfigFile::Kind::kAbsent:
       break;
   }
 }
@@ -47,7 +47,7 @@ void read_all(const Config& config, const std::string& path, int depth) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   try {
-    const Config config = Config::parse(text, "fuzz");
+    const ConfigFile config = ConfigFile::parse(text, "fuzz");
     // Two parsers must agree on what JSON is, but for the numbers that JSON lacks.
     const bool has_special = text.find("NaN") != text.npos || text.find("Infinity") != text.npos;
     if (!has_special && !nlohmann::json::accept(text)) std::abort();

@@ -15,12 +15,12 @@ namespace {
 namespace fs = std::filesystem;
 using test::error_of;
 using test::TempFolder;
-using Kind = Config::Kind;
+using Kind = ConfigFile::Kind;
 using Keys = std::vector<std::string>;
 
 const fs::path kCorpus = fs::path(LOCKSTEP_SOURCE_DIR) / "tests/corpus/config";
 
-Config parse(std::string_view json) { return Config::parse(json, "config.json"); }
+ConfigFile parse(std::string_view json) { return ConfigFile::parse(json, "config.json"); }
 
 // The line and the reason of each malformed file of the corpus.
 const std::map<std::string, std::string> kRefusals = {
@@ -85,7 +85,7 @@ TEST(ConfigCorpus, EveryFileIsReadOrRefusedWithItsReason) {
   size_t refused = 0;
   for (const fs::directory_entry& file : fs::directory_iterator(kCorpus)) {
     const std::string name = file.path().stem().string();
-    const auto error = error_of([&] { Config::load(file.path()); });
+    const auto error = error_of([&] { ConfigFile::load(file.path()); });
     if (name.starts_with("ok_")) {
       EXPECT_FALSE(error.has_value()) << error->message();
       continue;
@@ -102,7 +102,7 @@ TEST(ConfigCorpus, EveryFileIsReadOrRefusedWithItsReason) {
   EXPECT_EQ(refused, kRefusals.size());
 }
 
-TEST(Config, EveryTruncationIsRefused) {
+TEST(ConfigFile, EveryTruncationIsRefused) {
   const std::string whole = R"({"a": [1, {"b": "x\n"}], "c": -1.5e3, "d": NaN, "e": null})";
   EXPECT_FALSE(error_of([&] { parse(whole); }).has_value());
   for (size_t n = 0; n < whole.size(); ++n) {
@@ -110,7 +110,7 @@ TEST(Config, EveryTruncationIsRefused) {
   }
 }
 
-TEST(Config, ErrorsNameTheLine) {
+TEST(ConfigFile, ErrorsNameTheLine) {
   const auto error = error_of([] { parse("{\n  \"a\": 1,\n  \"b\": [1, 2,,]\n}"); });
   ASSERT_TRUE(error.has_value());
   EXPECT_TRUE(error->message().starts_with("config.json:3: ")) << error->message();
@@ -119,15 +119,15 @@ TEST(Config, ErrorsNameTheLine) {
   EXPECT_TRUE(text->message().starts_with("config.json:3: ")) << text->message();
 }
 
-TEST(Config, RefusesWhatIsTooLargeToBeAConfig) {
+TEST(ConfigFile, RefusesWhatIsTooLargeToBeAConfig) {
   const std::string json = "{\"a\": \"" + std::string(5'000'000, 'x') + "\"}";
   const auto error = error_of([&] { parse(json); });
   ASSERT_TRUE(error.has_value());
   EXPECT_NE(error->message().find("config.json: expected at most"), std::string::npos);
 }
 
-TEST(Config, GetsEveryKind) {
-  const Config config = parse(
+TEST(ConfigFile, GetsEveryKind) {
+  const ConfigFile config = parse(
       R"({"i": -3, "f": 0.5, "b": true, "s": "x\u00e9", "n": null, "a": [1, "y", [2]],
           "o": {"p": {"q": 7}}})");
   EXPECT_EQ(config.get_int("i"), -3);
@@ -149,8 +149,8 @@ TEST(Config, GetsEveryKind) {
   }
 }
 
-TEST(Config, ReadsNumbersAsPythonDoes) {
-  const Config config = Config::load(kCorpus / "ok_numbers.json");
+TEST(ConfigFile, ReadsNumbersAsPythonDoes) {
+  const ConfigFile config = ConfigFile::load(kCorpus / "ok_numbers.json");
   EXPECT_EQ(config.get_int("b"), 0);
   EXPECT_EQ(config.kind("c"), Kind::kFloat);
   EXPECT_EQ(config.get_int("d"), INT64_MAX);
@@ -167,8 +167,8 @@ TEST(Config, ReadsNumbersAsPythonDoes) {
       << error->message();
 }
 
-TEST(Config, ReadsTheNumbersThatJsonLacks) {
-  const Config config = Config::load(kCorpus / "ok_special_numbers.json");
+TEST(ConfigFile, ReadsTheNumbersThatJsonLacks) {
+  const ConfigFile config = ConfigFile::load(kCorpus / "ok_special_numbers.json");
   EXPECT_EQ(config.get_number("a"), INFINITY);
   EXPECT_EQ(config.get_number("b"), -INFINITY);
   EXPECT_TRUE(std::isnan(config.get_number("c")));
@@ -176,12 +176,12 @@ TEST(Config, ReadsTheNumbersThatJsonLacks) {
   EXPECT_EQ(config.get_int("d.1"), 1);
   EXPECT_EQ(config.get_number("e"), -INFINITY);
   EXPECT_TRUE(std::isnan(config.get_number("f")));
-  const Config other = Config::load(kCorpus / "ok_not_special.json");
+  const ConfigFile other = ConfigFile::load(kCorpus / "ok_not_special.json");
   for (const char* key : {"e", "f", "g"}) EXPECT_EQ(other.kind(key), Kind::kObject);
 }
 
-TEST(Config, ErrorsNameFileKeyExpectedAndFound) {
-  const Config config = parse(R"({"hidden_size": "64", "x": {"y": [true, 2.5]}})");
+TEST(ConfigFile, ErrorsNameFileKeyExpectedAndFound) {
+  const ConfigFile config = parse(R"({"hidden_size": "64", "x": {"y": [true, 2.5]}})");
   const struct {
     std::function<void()> call;
     ErrorCode code;
@@ -214,7 +214,7 @@ TEST(Config, ErrorsNameFileKeyExpectedAndFound) {
 }
 
 TEST(ConfigUnread, ListsWhatNobodyReadInTheOrderOfTheFile) {
-  const Config config = parse(
+  const ConfigFile config = parse(
       R"({"z": 1, "use_cache": true, "a": {"x": 1, "y": {"p": 1, "q": 2}}, "b": [1, 2],
           "c": {"x": 1}, "eos_token_id": 2, "d": 4, "e": null})");
   EXPECT_EQ(config.unread(), (Keys{"z", "a", "b", "c", "d", "e"}));
@@ -226,13 +226,13 @@ TEST(ConfigUnread, ListsWhatNobodyReadInTheOrderOfTheFile) {
 }
 
 TEST(ConfigUnread, AFailedReadIsARead) {
-  const Config config = parse(R"({"a": "x"})");
+  const ConfigFile config = parse(R"({"a": "x"})");
   EXPECT_TRUE(error_of([&] { config.get_int("a"); }).has_value());
   EXPECT_TRUE(config.unread().empty());
 }
 
 TEST(ConfigRope, OldKeysAppearUnderTheNewNames) {
-  const Config config = parse(
+  const ConfigFile config = parse(
       R"({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0},
           "partial_rotary_factor": 0.5, "torch_dtype": "bfloat16"})");
   EXPECT_EQ(config.get_number("rope_parameters.rope_theta"), 5e5);
@@ -245,7 +245,7 @@ TEST(ConfigRope, OldKeysAppearUnderTheNewNames) {
 }
 
 TEST(ConfigRope, NewKeysAreServedAsTheyAre) {
-  const Config config = parse(
+  const ConfigFile config = parse(
       R"({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "dtype": "float16"})");
   EXPECT_EQ(config.get_number("rope_parameters.rope_theta"), 1e4);
   EXPECT_EQ(config.get_string("rope_parameters.rope_type"), "default");
@@ -254,7 +254,7 @@ TEST(ConfigRope, NewKeysAreServedAsTheyAre) {
 }
 
 TEST(ConfigRope, AModelWithoutRopeHasNoRopeParameters) {
-  const Config config = parse(R"({"n_embd": 8, "rope_scaling": null, "rope_parameters": {}})");
+  const ConfigFile config = parse(R"({"n_embd": 8, "rope_scaling": null, "rope_parameters": {}})");
   EXPECT_EQ(parse(R"({"n_embd": 8, "rope_scaling": null})").kind("rope_parameters"), Kind::kAbsent);
   EXPECT_EQ(config.kind("rope_parameters.rope_theta"), Kind::kAbsent);
   EXPECT_EQ(config.kind("dtype"), Kind::kAbsent);
@@ -327,14 +327,14 @@ TEST(ConfigRope, PrecedenceIsThatOfTransformers) {
        {"rope_scaling"}},
   };
   for (const auto& c : cases) {
-    const Config config = parse(c.json);
+    const ConfigFile config = parse(c.json);
     EXPECT_EQ(config.get_number(c.path), c.value) << c.json;
     EXPECT_EQ(config.unread(), c.unread) << c.json;
   }
 }
 
 TEST(ConfigRope, OnlyScaledTypesHaveAnOriginalLength) {
-  const Config config =
+  const ConfigFile config =
       parse(R"({"max_position_embeddings": 99, "rope_scaling": {"type": "linear", "factor": 2}})");
   EXPECT_EQ(config.kind("rope_parameters.original_max_position_embeddings"), Kind::kAbsent);
 }
@@ -353,25 +353,25 @@ TEST(ConfigRope, TypeIsAnOlderNameOfRopeType) {
       {R"({"rope_theta": 1})", "default", {"rope_theta"}},
   };
   for (const auto& c : cases) {
-    const Config config = parse(c.json);
+    const ConfigFile config = parse(c.json);
     EXPECT_EQ(config.get_string("rope_parameters.rope_type"), c.type) << c.json;
     EXPECT_EQ(config.unread(), c.unread) << c.json;
   }
 }
 
 TEST(ConfigRope, EveryLayerTypeMayHaveItsOwn) {
-  const Config config = Config::load(kCorpus / "ok_nested_rope.json");
+  const ConfigFile config = ConfigFile::load(kCorpus / "ok_nested_rope.json");
   EXPECT_EQ(config.get_number("rope_parameters.full_attention.rope_theta"), 1e6);
   EXPECT_EQ(config.get_string("rope_parameters.full_attention.rope_type"), "linear");
   EXPECT_EQ(config.get_number("rope_parameters.sliding_attention.rope_theta"), 1e4);
   EXPECT_EQ(config.get_string("rope_parameters.sliding_attention.rope_type"), "default");
   EXPECT_EQ(config.kind("rope_parameters.rope_type"), Kind::kAbsent);
-  const Config with_null = Config::load(kCorpus / "ok_nested_rope_null.json");
+  const ConfigFile with_null = ConfigFile::load(kCorpus / "ok_nested_rope_null.json");
   EXPECT_EQ(with_null.get_string("rope_parameters.full_attention.rope_type"), "default");
 }
 
 TEST(ConfigRope, ALocalBaseMakesTwoOfOne) {
-  const Config config = Config::load(kCorpus / "ok_local_base.json");
+  const ConfigFile config = ConfigFile::load(kCorpus / "ok_local_base.json");
   EXPECT_EQ(config.get_number("rope_parameters.full_attention.rope_theta"), 1e6);
   EXPECT_EQ(config.get_string("rope_parameters.full_attention.rope_type"), "linear");
   EXPECT_EQ(config.get_number("rope_parameters.full_attention.factor"), 8);
@@ -383,7 +383,7 @@ TEST(ConfigRope, ALocalBaseMakesTwoOfOne) {
 }
 
 TEST(ConfigRope, TextConfigsAreResolvedToo) {
-  const Config config = Config::load(kCorpus / "ok_text_config.json");
+  const ConfigFile config = ConfigFile::load(kCorpus / "ok_text_config.json");
   EXPECT_EQ(config.get_number("text_config.rope_parameters.rope_theta"), 3.0);
   EXPECT_EQ(config.get_string("text_config.dtype"), "float32");
   EXPECT_TRUE(config.unread().empty());
@@ -400,21 +400,21 @@ TEST(ConfigDtype, TheNewerKeyWinsUnlessNull) {
       {R"({"dtype": null, "torch_dtype": "float32"})", "float32", {}},
   };
   for (const auto& c : cases) {
-    const Config config = parse(c.json);
+    const ConfigFile config = parse(c.json);
     EXPECT_EQ(config.get_string("dtype"), c.dtype) << c.json;
     EXPECT_EQ(config.unread(), c.unread) << c.json;
   }
 }
 
-TEST(Config, KeepsFileAndTextAcrossMoves) {
+TEST(ConfigFile, KeepsFileAndTextAcrossMoves) {
   const TempFolder folder;
   const fs::path path = folder.write("config.json", R"({"a": 1})");
-  Config a = Config::load(path);
-  const Config b = std::move(a);
+  ConfigFile a = ConfigFile::load(path);
+  const ConfigFile b = std::move(a);
   EXPECT_EQ(b.file(), path.string());
   EXPECT_EQ(b.text(), R"({"a": 1})");
   EXPECT_EQ(b.get_int("a"), 1);
-  const auto missing = error_of([&] { Config::load(folder / "none.json"); });
+  const auto missing = error_of([&] { ConfigFile::load(folder / "none.json"); });
   ASSERT_TRUE(missing.has_value());
   EXPECT_EQ(missing->code(), ErrorCode::kNotFound);
 }

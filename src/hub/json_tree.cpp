@@ -17,7 +17,7 @@ namespace lockstep {
 namespace {
 
 namespace ondemand = simdjson::ondemand;
-using Kind = Config::Kind;
+using Kind = ConfigFile::Kind;
 
 // The names that Python's json module writes for what JSON has no numbers for.
 std::optional<double> special_number(std::string_view token) {

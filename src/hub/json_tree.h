@@ -18,7 +18,7 @@ using JsonNodePtr = std::shared_ptr<JsonNode>;
 using JsonMember = std::pair<std::string, JsonNodePtr>;
 
 struct JsonNode {
-  Config::Kind kind = Config::Kind::kNull;
+  ConfigFile::Kind kind = ConfigFile::Kind::kNull;
   int64_t integer = 0;
   double number = 0;  // also of an integer
   bool boolean = false;
@@ -42,7 +42,7 @@ struct JsonNode {
 };
 
 /// "an integer", "an object", ...
-std::string_view kind_name(Config::Kind kind) noexcept;
+std::string_view kind_name(ConfigFile::Kind kind) noexcept;
 bool same_value(const JsonNode& a, const JsonNode& b) noexcept;
 
 /// The object that `json` is. Throws kInvalidArgument naming `file` and line for anything that is

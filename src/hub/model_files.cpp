@@ -141,7 +141,7 @@ fs::path find_folder(const std::string& model) {
 
 ModelFiles ModelFiles::open(const std::string& model) {
   const fs::path folder = find_folder(model);
-  return {folder, Config::load(folder / "config.json"), Checkpoint::open(folder)};
+  return {folder, ConfigFile::load(folder / "config.json"), Checkpoint::open(folder)};
 }
 
 }  // namespace lockstep

@@ -24,7 +24,7 @@
 namespace lockstep {
 namespace {
 
-using Kind = Config::Kind;
+using Kind = ConfigFile::Kind;
 
 constexpr std::string_view kSliding = "sliding_attention", kFull = "full_attention";
 

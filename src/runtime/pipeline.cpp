@@ -12,7 +12,7 @@ namespace lockstep {
 
 DType default_activation_dtype(const ModelFiles& files) {
   std::optional<DType> own;
-  if (files.config.kind("dtype") == Config::Kind::kString) {
+  if (files.config.kind("dtype") == ConfigFile::Kind::kString) {
     own = dtype_from_name(files.config.get_string("dtype"));
   }
   if (!own) {

@@ -103,8 +103,8 @@ const LockstepArchitecture* Registry::find(std::string_view class_name) const {
   return at == entries_.end() ? nullptr : at->architecture;
 }
 
-const LockstepArchitecture& Registry::resolve(const Config& config) const {
-  if (config.kind("architectures") != Config::Kind::kArray || config.length("architectures") < 1) {
+const LockstepArchitecture& Registry::resolve(const ConfigFile& config) const {
+  if (config.kind("architectures") != ConfigFile::Kind::kArray || config.length("architectures") < 1) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("{}: architectures: expected a list with a class name", config.file()));
   }

@@ -31,7 +31,7 @@ class Registry {
   const LockstepArchitecture* find(std::string_view class_name) const;
   /// As config.json's `architectures` names it. Throws kNotFound naming file, class and what is
   /// registered.
-  const LockstepArchitecture& resolve(const Config& config) const;
+  const LockstepArchitecture& resolve(const ConfigFile& config) const;
 
   const std::vector<Entry>& entries() const { return entries_; }
 
