@@ -50,6 +50,7 @@ bool DiffReport::refused(std::string_view code) const noexcept {
 }
 
 void find_first_diverged(RunDiff& run) {
+  run.first_diverged = -1;
   for (size_t i = 0; i < run.taps.size(); ++i) {
     // An input is some other tap's output; it is blamed only where no output differs.
     if (run.taps[i].judgement == Judgement::kDiverged &&

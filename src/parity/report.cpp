@@ -40,16 +40,22 @@ std::string cosine(const TapMetrics& m) {
 
 /// Words of `text` in lines that fit, each after the first indented by `indent`.
 std::string wrapped(const std::string& text, size_t indent) {
-  std::string out, line;
-  size_t room = kWidth - indent;
-  for (size_t begin = 0; begin < text.size();) {
+  std::string out;
+  const size_t first = std::min(text.find_first_not_of(' '), text.size());
+  std::string line = text.substr(0, first);
+  bool empty = true;
+  size_t room = kWidth;
+  for (size_t begin = first; begin < text.size();) {
     const size_t end = std::min(text.find(' ', begin), text.size());
     const std::string word = text.substr(begin, end - begin);
-    if (!line.empty() && line.size() + 1 + word.size() > room) {
+    if (!empty && line.size() + 1 + word.size() > room) {
       out += line + "\n" + std::string(indent, ' ');
       line.clear();
+      empty = true;
+      room = kWidth - indent;
     }
-    line += (line.empty() ? "" : " ") + word;
+    line += (empty ? "" : " ") + word;
+    empty = false;
     begin = end + 1;
   }
   return out + line;
@@ -91,7 +97,8 @@ class Text {
   }
 
   bool shown(const TapDiff& tap) const {
-    return options_.all || tap.judgement != Judgement::kClean ||
+    return options_.all || tap.judgement == Judgement::kWatch ||
+           tap.judgement == Judgement::kDiverged ||
            (dissect(tap.port->info.path).landmark != Landmark::kNone &&
             tap.port->info.role == TapRole::kOutput);
   }
@@ -109,16 +116,19 @@ class Text {
                                       : "tap",
                        "cos", "rel L2", "mean", "max", "token/chan", "reference", "port", "g/f"));
     }
-    size_t hidden = 0;
+    size_t clean = 0, unjudged = 0;
     for (const TapDiff& tap : run.taps) {
       if (shown(tap)) {
         row(tap);
       } else {
-        ++hidden;
+        ++(tap.judgement == Judgement::kClean ? clean : unjudged);
       }
     }
     if (run.logits) row(*run.logits);
-    if (hidden > 0) line(fmt::format("  {} clean taps not shown (--all)", hidden));
+    if (clean > 0) line(fmt::format("  {} more taps are clean (--all shows them)", clean));
+    if (unjudged > 0) {
+      line(fmt::format("  {} more taps are unjudged, for want of a floor (--all)", unjudged));
+    }
     if (run.ranks) ranks(run);
     line(fmt::format("  silent to g/f {}, watched to {}, diverged above (wider below 1,000 elements)",
                      bands.watch, bands.diverged));

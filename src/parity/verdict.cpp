@@ -85,8 +85,7 @@ class Decision {
   void run() {
     count();
     for (const RunDiff& run : report_.runs) {
-      missing_layers(run);
-      holes(run);
+      if (!missing_layers(run)) holes(run);
     }
     for (const std::string& note : reference_.notes) report_.not_covered.push_back(note);
     for (const std::string& note : port_.notes) report_.not_covered.push_back(note);
@@ -116,9 +115,9 @@ class Decision {
     }
   }
 
-  void missing_layers(const RunDiff& run) {
+  bool missing_layers(const RunDiff& run) {
     const RunCoverage coverage(run);
-    if (coverage.present_layers.empty()) return;
+    if (coverage.present_layers.empty()) return false;
     std::vector<std::string> missing;
     for (int layer = 0; layer < expected_; ++layer) {
       if (coverage.present_layers.contains(layer)) continue;
@@ -133,10 +132,11 @@ class Decision {
       const Anatomy a = dissect(key_path(key));
       if (a.landmark == Landmark::kLayer && key.find('#') != key.npos) missing.push_back(key);
     }
-    if (missing.empty()) return;
+    if (missing.empty()) return false;
     refuse(report_, "missing_layer", run.port->info.id, "",
            fmt::format("of {} layers, layer {} was not recorded on both sides", expected_,
                        some_of(missing, 8)));
+    return true;
   }
 
   /// A tap that the port has in some layers and lacks in others that the reference has.
