@@ -61,6 +61,8 @@ const std::map<std::string, std::string> kRefusals = {
     {"bad_minus", ":1: expected a value"},
     {"bad_word", ":1: expected null, found \"nul\""},
     {"bad_word2", ":1: expected null, found \"nulll\""},
+    {"bad_null_form_feed", ":1: expected a comma or the end after null"},
+    {"bad_number_form_feed", ":1: expected a value"},
     {"bad_word3", ":1: expected a value"},
     {"bad_nan_case", ":1: expected null, found \"nan\""},
     {"bad_nan_more", ":1: expected a value"},

@@ -159,7 +159,9 @@ class TreeBuilder {
       check(value.get_bool().get(node->boolean), "true or false");
       node->kind = Kind::kBool;
     } else if (token.starts_with('n')) {
-      if (token != "null" || !value.is_null()) fail("null", quote_text(token));
+      if (token != "null") fail("null", quote_text(token));
+      bool is_null = false;
+      check(value.is_null().get(is_null), "a comma or the end after null");
     } else {
       build_number(value, token, *node);
     }
