@@ -162,7 +162,7 @@ std::string narrow_mask(const Run& run) {
   const auto n = static_cast<int64_t>(run.info.prompt_ids.size());
   for (const Tap& tap : run.taps) {
     const View& v = tap.view;
-    const bool is_mask = tap.info.name == "attention_mask" ||
+    const bool is_mask = tap.info.name == "attention_mask" || tap.info.path == "@mask" ||
                          tap.info.path.find("attention_mask") != std::string::npos;
     const bool is_probs = tap.info.path.size() > 6 &&
                           (tap.info.path.rfind("/probs") == tap.info.path.size() - 6);

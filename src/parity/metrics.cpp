@@ -208,6 +208,11 @@ class Comparison {
     layout_ = pairing.layout;
     wide_ = is_wide(pairing.reference.dtype) || is_wide(pairing.port.dtype);
     keep_channels_ = layout_.channels <= kMaxChannelSums;
+    if (options.may_mask) {
+      const DType r = pairing.reference.dtype, p = pairing.port.dtype;
+      ref_is_bool_mask_ = r == DType::kBool && is_floating(p);
+      port_is_bool_mask_ = p == DType::kBool && is_floating(r);
+    }
   }
 
   TapMetrics run() {
@@ -299,6 +304,8 @@ class Comparison {
       double p = w.port64[static_cast<size_t>(i)];
       add_bits(r, sums.ref_hash, sums.ref_bits);
       add_bits(p, sums.port_hash, sums.port_bits);
+      if (ref_is_bool_mask_) r = r != 0 ? 0 : kMasked;
+      if (port_is_bool_mask_) p = p != 0 ? 0 : kMasked;
       if (careful_mode_ && !keep(row, column + i, r, p)) continue;
       const double d = p - r;
       sums.dd += d * d;
@@ -454,6 +461,8 @@ class Comparison {
   ThreadPool& pool_;
   RowReader ref_, port_;
   RowLayout layout_;
+  /// One side says where to look, the other adds to the scores: the same thing.
+  bool ref_is_bool_mask_ = false, port_is_bool_mask_ = false;
   bool wide_ = false, careful_mode_ = false, keep_channels_ = true;
   std::vector<RowSums> rows_;
   std::vector<Careful> careful_;
