@@ -110,12 +110,10 @@ class DumpWriter:
             raise Refusal(out, "--output", "a new folder, or an earlier dump to replace", "something else",
                           "name another folder")
         self.folder = self.out.with_name(f"{self.out.name}.partial-{os.getpid()}")
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a killed process that had this one's number
         self.folder.mkdir(parents=True)
         self.pending, self.pending_bytes, self.shards, self.total_bytes = {}, 0, [], 0
-        self.known = {}  # (digest, shape, dtype) of a tensor of the current run -> its name
-
-    def new_run(self):
-        self.known.clear()
+        self.known = {}  # (digest, shape, dtype) of each tensor of the current run -> its name; cleared between runs
 
     def add(self, name, tensor):
         """Stores a tensor (copied at once: modules may overwrite it in place later) and returns (name, shape, dtype). A
@@ -383,10 +381,10 @@ class Taps:
         # a causal convolution pads on both sides and its caller drops what is past the last token
         return tensor[:self.n_tokens] if cls == "Conv1d" and role == "output" else tensor
 
-    def functional(self, frame_path, name, tensor, ready=True, call=None):
-        module = self.layout.modules[frame_path]
-        call = max(self.calls[frame_path] - 1, 0) if call is None else call
-        self.emit(f"{frame_path}/{name}", type(module).__name__, "output", tensor, call=call, ready=ready)
+    def functional(self, path, name, tensor, ready=True):
+        """A tap below the module whose call is under way (or was the last)."""
+        cls = type(self.layout.modules[path]).__name__
+        self.emit(f"{path}/{name}", cls, "output", tensor, call=max(self.calls[path] - 1, 0), ready=ready)
 
     # - modules -
     def enter(self, path, cls, module, args, kwargs):
@@ -552,7 +550,7 @@ class Taps:
         self.emit("@positions", "", "input", positions.reshape(-1), ready=True)
         for call, (path, mask) in enumerate(self.masks):
             self.emit("@mask", "", "input", mask[0], call=call, ready=True)
-            if len(self.masks) > 1 and self.taps and self.taps[-1]["path"] == "@mask":
+            if len(self.masks) > 1:
                 self.taps[-1]["args"] = {"first_used_by": path}
         for layer, name, state in states_of(cache) if self.states else ():
             if layer in self.layout.by_layer:
@@ -654,7 +652,7 @@ class Recording:
         manifest["level"] = {"taps": taps, "detail": detail, "steps": steps, "layers": list(layers) if layers else None}
         kinds = dict.fromkeys([*filter(None, manifest["producer"]["attention"].split(",")), attention])
         manifest["producer"]["attention"] = ",".join(kinds)
-        room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+        room = positions_of(model)
         for number, ids in enumerate(prompts):
             check_prompt(number, ids, steps, room, model.config)
         if taps:
@@ -677,7 +675,7 @@ class Recording:
                 so_far = list(ids) + list(forced[:step])
                 run_id = f"{prefix}-prefill" if step == 0 else f"{prefix}-step{step}"
                 self.progress.event("run", run_id, run=run_id, tokens=len(fed))
-                self.writer.new_run()
+                self.writer.known.clear()
                 tap = Taps(model, layout, self.writer, run_id, len(fed), taps, detail, states=steps > 0, layers=layers)
                 with tap:
                     logits = session.start(fed) if step == 0 else session.feed(fed)
@@ -750,6 +748,15 @@ def plain(value):
 # ---- step 0: is the reference sane? --------------------------------------------------------------------------------
 
 
+def positions_of(model):
+    """How many positions the model has: a number where they are learned, no limit where they are computed (rotary models go
+    on past max_position_embeddings, and what they do there is worth recording)."""
+    count = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    learned = any(isinstance(m, torch.nn.Embedding) and m is not model.get_input_embeddings() and 0 <= m.num_embeddings - count <= 2
+                  for m in model.modules())  # OPT keeps two rows before the first
+    return count if learned else math.inf
+
+
 def check_prompt(number, ids, steps, room, config):
     vocab = getattr(config.get_text_config(), "vocab_size", None)
     if len(ids) < 2:
@@ -758,7 +765,7 @@ def check_prompt(number, ids, steps, room, config):
     if vocab and not all(0 <= i < vocab for i in ids):
         raise Refusal("prompt", number, f"token ids below vocab_size {vocab}", max(ids), "use the model's own tokenizer")
     if len(ids) + steps > room:
-        raise Refusal("prompt", number, f"at most max_position_embeddings {room} tokens with its steps", len(ids) + steps,
+        raise Refusal("prompt", number, f"at most {room} tokens with its steps (learned positions)", len(ids) + steps,
                       "shorten the prompt or record fewer steps")
 
 
@@ -868,13 +875,13 @@ def check_weights(name, model, progress):
     spread = getattr(model.config.get_text_config(), "initializer_range", None)
     matrices = as_initialised = 0
     constant_norms = True
-    for key, weight in model.named_parameters():
+    for key, weight in model.state_dict().items():
         if weight.device.type == "meta" or weight.element_size() == 1:  # offloaded by device_map auto; or quantised
             continue
         if not torch.isfinite(weight).all():
             raise Refusal(name, key, "finite weights", "NaN or infinity", "repair or download the checkpoint again")
         if weight.dim() == 1:
-            constant_norms = constant_norms and bool((weight == weight[0]).all())
+            constant_norms = constant_norms and bool((weight == weight[:1]).all())
         elif weight.numel() > 256:
             std = float(weight.float().std())
             if std == 0:
@@ -911,8 +918,7 @@ def check_text(name, model, tokenizer, untrained, progress):
     ids = chat_ids(tokenizer, COHERENCE_PROMPT) if tokenizer.chat_template else tokenizer(COHERENCE_PROMPT)["input_ids"]
     ends = model.generation_config.eos_token_id if model.generation_config else None
     ends = ends if isinstance(ends, list) else [ends]
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
-    tokens, _, logits = greedy(Session(model), ids, int(min(SANITY_TOKENS, room - len(ids))), stop=ends)
+    tokens, _, logits = greedy(Session(model), ids, int(min(SANITY_TOKENS, positions_of(model) - len(ids))), stop=ends)
     if not torch.isfinite(logits).all():
         raise not_finite(name, "logits", model, ids)
     fault = "says nothing: its first token ends the text" if tokens[:1] and tokens[0] in ends else coherence(tokens)
