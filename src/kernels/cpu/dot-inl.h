@@ -11,6 +11,8 @@
 #define LOCKSTEP_KERNELS_CPU_DOT_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
+
 #include "kernels/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -30,7 +32,9 @@ HWY_INLINE float sum_lanes(VF v) { return hn::GetLane(hn::SumOfLanes(F32(), v));
 /// sums[r * kCols + c] = x[r, :] . w[c, :]
 /// x: rows of float32, x_stride apart, readable and zero up to a whole vector past k.
 /// w: rows of TW, w_stride apart, read up to k alone.
-template <int kRows, int kCols, class TW>
+/// kPrefetch: asks for the kCols rows after w. A row of a few KB is too short for the hardware to
+/// find its stream in time.
+template <int kRows, int kCols, bool kPrefetch = false, class TW>
 HWY_INLINE void dot_block(const float* x, size_t x_stride, const TW* w, size_t w_stride, size_t k,
                           float* HWY_RESTRICT sums) {
   const F32 d;
@@ -43,7 +47,9 @@ HWY_INLINE void dot_block(const float* x, size_t x_stride, const TW* w, size_t w
     VF xs[kRows];
     for (int r = 0; r < kRows; ++r) xs[r] = load(d, x + static_cast<size_t>(r) * x_stride + i);
     for (int c = 0; c < kCols; ++c) {
-      const VF ws = load_weights(w + static_cast<size_t>(c) * w_stride + i);
+      const TW* wc = w + static_cast<size_t>(c) * w_stride + i;
+      if constexpr (kPrefetch) hwy::Prefetch(wc + kCols * w_stride);
+      const VF ws = load_weights(wc);
       for (int r = 0; r < kRows; ++r) acc[r][c] = hn::MulAdd(xs[r], ws, acc[r][c]);
     }
   };
@@ -60,18 +66,18 @@ HWY_INLINE void dot_block(const float* x, size_t x_stride, const TW* w, size_t w
 }
 
 /// As dot_block for n_rows of 1 to kDotRows rows.
-template <int kCols, class TW>
+template <int kCols, bool kPrefetch = false, class TW>
 HWY_INLINE void dot_rows(int64_t n_rows, const float* x, size_t x_stride, const TW* w,
                          size_t w_stride, size_t k, float* HWY_RESTRICT sums) {
   switch (n_rows) {
     case 1:
-      return dot_block<1, kCols>(x, x_stride, w, w_stride, k, sums);
+      return dot_block<1, kCols, kPrefetch>(x, x_stride, w, w_stride, k, sums);
     case 2:
-      return dot_block<2, kCols>(x, x_stride, w, w_stride, k, sums);
+      return dot_block<2, kCols, kPrefetch>(x, x_stride, w, w_stride, k, sums);
     case 3:
-      return dot_block<3, kCols>(x, x_stride, w, w_stride, k, sums);
+      return dot_block<3, kCols, kPrefetch>(x, x_stride, w, w_stride, k, sums);
     default:
-      return dot_block<4, kCols>(x, x_stride, w, w_stride, k, sums);
+      return dot_block<4, kCols, kPrefetch>(x, x_stride, w, w_stride, k, sums);
   }
 }
 

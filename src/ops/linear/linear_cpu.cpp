@@ -58,7 +58,12 @@ HWY_INLINE void few_rows_columns(const LinearArgs& args, const float* x, size_t 
   float sums[4 * kCols];
   for (int64_t r = 0; r < args.n_rows; r += 4) {
     const int64_t n_rows = std::min<int64_t>(4, args.n_rows - r);
-    dot_rows<kCols>(n_rows, x + static_cast<size_t>(r) * x_stride, x_stride, w, k, k, sums);
+    const float* xr = x + static_cast<size_t>(r) * x_stride;
+    if (r == 0) {
+      dot_rows<kCols, true>(n_rows, xr, x_stride, w, k, k, sums);
+    } else {
+      dot_rows<kCols>(n_rows, xr, x_stride, w, k, k, sums);
+    }
     finish<T>(args, r, n_rows, column, kCols, sums, kCols);
   }
 }

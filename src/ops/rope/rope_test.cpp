@@ -1,0 +1,44 @@
+#include <gtest/gtest.h>
+
+#include "ops/op_test_util.h"
+
+namespace lockstep {
+namespace {
+
+TEST(Rope, RotatesHalvesOrPairsAndPassesTheRest) {
+  for (const bool half : {true, false}) {
+    OpRun r("rope", std::string("a float32[3,2,10]~normal float32[3,8]~normal float32[3,8]~normal "
+                                ".style=") +
+                        (half ? "half" : "interleaved"));
+    r.run();
+    for (int64_t row = 0; row < 6; ++row) {
+      for (int64_t i = 0; i < 10; ++i) {
+        const double x = r.in(0, row * 10 + i);
+        double expected = x;
+        if (i < 8) {
+          const bool first = half ? i < 4 : i % 2 == 0;
+          const int64_t partner = half ? (i + 4) % 8 : (first ? i + 1 : i - 1);
+          const double turned = r.in(0, row * 10 + partner) * (first ? -1 : 1);
+          expected = x * r.in(1, row / 2 * 8 + i) + turned * r.in(2, row / 2 * 8 + i);
+        }
+        EXPECT_NEAR(r.out(row * 10 + i), expected, 5e-7);
+      }
+    }
+  }
+}
+
+TEST(Rope, BadShapesAreRefused) {
+  EXPECT_EQ(OpRun("rope",
+                  "a float32[3,2,6]~normal float32[3,8]~normal float32[3,8]~normal "
+                  ".style=half")
+                .error(),
+            "[rope] cos: expected an even number of columns up to 6, found float32[3, 8]");
+  EXPECT_EQ(OpRun("rope",
+                  "a float32[3,2,8]~normal float32[3,8]~normal float32[2,8]~normal "
+                  ".style=half")
+                .error(),
+            "[rope] sin: expected [3, 8], found float32[2, 8]");
+}
+
+}  // namespace
+}  // namespace lockstep
