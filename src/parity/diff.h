@@ -44,7 +44,7 @@ inline constexpr double kTokenBand = 2, kTrimmedBand = 1.25, kChannelBand = 3;
 /// The float32 bars of the parts, in units of the whole tensor's.
 inline constexpr double kFloat32TokenBar = 5, kFloat32TrimmedBar = 2, kFloat32ChannelBar = 10;
 /// A reference that is further from itself than this is no measure of anything.
-inline constexpr double kLargestFloor = 0.2, kLargestFloat32Floor = 1e-3;
+inline constexpr double kLargestFloor = 0.2, kLargestFloat32Floor = 2e-4;
 /// Root mean square of one rounding to `dtype`, relative: what any floor is at least.
 double one_rounding(const std::string& dtype) noexcept;
 

@@ -133,10 +133,22 @@ const Floors::Measured& Floors::measured(const std::string& port_dtype) {
       }
       if (truth == nullptr || truth == r.run) continue;
     }
-    measure(*truth, *r.run, low ? out.low : wide ? out.wide : out.spread);
-    sources.insert(fmt::format("{}{}{}", info.dtype.empty() ? "another recording" : info.dtype,
+    const std::string name = fmt::format("{}{}{}", info.dtype.empty() ? "another recording" : info.dtype,
                                info.attention.empty() ? "" : " " + info.attention,
-                               info.device.empty() ? "" : " " + info.device));
+                                         info.device.empty() ? "" : " " + info.device);
+    std::map<std::string, Profile> profiles;
+    measure(*truth, *r.run, profiles);
+    const bool other_computation =
+        spread && !wide && std::any_of(profiles.begin(), profiles.end(), [](const auto& entry) {
+          return entry.second.total > kLargestFloat32Floor;
+        });
+    if (other_computation) {
+      sources.insert(name + " left out, as it computes something else");
+      continue;
+    }
+    auto& into = low ? out.low : wide ? out.wide : out.spread;
+    for (const auto& [key, profile] : profiles) into[key].widen(profile);
+    sources.insert(name);
   }
   out.source = fmt::format("{}", fmt::join(sources, ", "));
   return out;
@@ -190,7 +202,7 @@ std::string Floors::source(const std::string& dtype) {
     if (!m.wide.empty()) return fmt::format("{}x the float64 floor", kFloat64Factor);
     std::string out = fmt::format("bars {:.0e} taps, {:.0e} logits", kFloat32TapBar,
                                   kFloat32LogitsBar);
-    if (!m.spread.empty()) out += ", widened by " + m.source;
+    if (!m.source.empty()) out += ", widened by " + m.source;
     return out;
   }
   return m.source.empty() ? "none was recorded" : "measured from " + m.source;

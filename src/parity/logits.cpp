@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "parity/pages.h"
@@ -12,6 +13,7 @@ namespace lockstep::parity {
 namespace {
 
 constexpr size_t kKeptFlips = 32;
+constexpr int64_t kBlockElements = 1 << 18;  // between two drops of pages
 
 struct RowResult {
   double kl = 0, margin = 0, rms = 0, flip_margin = 0;
@@ -54,6 +56,10 @@ Top highest(const std::vector<float>& x) noexcept {
 void load_row(const View& view, int64_t row, std::vector<float>& out) noexcept {
   const auto* base = static_cast<const std::byte*>(view.data) +
                      static_cast<size_t>(row * view.stride[0]) * dtype_size(view.dtype);
+  if (view.dtype == DType::kFloat32 && view.stride[1] == 1) {
+    std::memcpy(out.data(), base, out.size() * sizeof(float));
+    return;
+  }
   for (size_t i = 0; i < out.size(); ++i) {
     out[i] = static_cast<float>(
         load_element(base, view.dtype, static_cast<int64_t>(i) * view.stride[1]));
@@ -102,14 +108,17 @@ LogitsMetrics compare_logits(const View& reference, const View& port, bool may_d
   }
   pool.parallel_for(out.rows, 1, [&](int64_t begin, int64_t end, int worker) {
     auto& [ref, p] = scratch[static_cast<size_t>(worker)];
-    for (int64_t row = begin; row < end; ++row) {
-      load_row(reference, row, ref);
-      load_row(port, row, p);
-      rows[static_cast<size_t>(row)] = compare_row(ref, p);
-      if (may_drop) {
-        drop_row(reference, row);
-        drop_row(port, row);
+    const int64_t block = std::max<int64_t>(1, kBlockElements / out.vocab);
+    for (int64_t first = begin; first < end; first += block) {
+      const int64_t last = std::min(end, first + block);
+      for (int64_t row = first; row < last; ++row) {
+        load_row(reference, row, ref);
+        load_row(port, row, p);
+        rows[static_cast<size_t>(row)] = compare_row(ref, p);
       }
+      if (!may_drop) continue;
+      drop_rows(reference, first, last);
+      drop_rows(port, first, last);
     }
   });
   out.min_margin = std::numeric_limits<double>::infinity();

@@ -130,8 +130,6 @@ class RowReader {
     }
   }
 
-  bool direct() const noexcept { return contiguous_ && view_.dtype == DType::kFloat32; }
-
   const std::byte* at(int64_t row) const noexcept {
     int64_t offset = 0;
     if (first_inner_ == 1) offset = row * view_.stride[0];
@@ -267,6 +265,8 @@ class Comparison {
   }
 
   void run_block(int64_t begin, int64_t end, Worker& w) noexcept {
+    if (options_.drop_reference) for_rows(ref_, pairing_.reference, begin, end, fetch_pages);
+    if (options_.drop_port) for_rows(port_, pairing_.port, begin, end, fetch_pages);
     for (int64_t column = 0; column < layout_.channels; column += kTileColumns) {
       const int64_t n = std::min(kTileColumns, layout_.channels - column);
       const int64_t c = keep_channels_ ? column : 0;
@@ -285,14 +285,17 @@ class Comparison {
       const RowSums& sums = rows_[static_cast<size_t>(row)];
       w.suspicious = w.suspicious || !(sums.rr + sums.dd < kSuspicious);
     }
-    if (ref_.direct() && options_.drop_reference) drop_rows(ref_, begin, end, 4);
-    if (port_.direct() && options_.drop_port) drop_rows(port_, begin, end, 4);
+    if (options_.drop_reference) for_rows(ref_, pairing_.reference, begin, end, drop_pages);
+    if (options_.drop_port) for_rows(port_, pairing_.port, begin, end, drop_pages);
   }
 
-  void drop_rows(const RowReader& reader, int64_t begin, int64_t end, int64_t size) const noexcept {
-    const std::byte* first = reader.at(begin);
-    const std::byte* last = reader.at(end - 1) + layout_.channels * size;
-    if (last - first == (end - begin) * layout_.channels * size) drop_pages(first, last);
+  /// Calls `body` on the bytes of some rows, where they lie in one stretch.
+  template <class Body>
+  void for_rows(const RowReader& reader, const View& view, int64_t begin, int64_t end,
+                Body&& body) const noexcept {
+    if (!view.is_contiguous()) return;
+    const auto row_bytes = layout_.channels * static_cast<int64_t>(dtype_size(view.dtype));
+    body(reader.at(begin), reader.at(end - 1) + row_bytes);
   }
 
   void run_tile_double(int64_t row, int64_t column, int64_t n, Worker& w, RowSums& sums,
