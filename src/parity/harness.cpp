@@ -11,6 +11,8 @@
 namespace lockstep::parity {
 namespace {
 
+constexpr int64_t kFewElements = 16;
+
 const char* way_out(const std::string& code) {
   static const std::map<std::string, const char*> kWaysOut = {
       {"different_prompts", "feed both sides the same ids: `lockstep dump MODEL --like REF`"},
@@ -79,6 +81,8 @@ void check_equal_layers(const RunDiff& run, DiffReport& report) {
       const Anatomy a = dissect(info.path);
       const TapMetrics& m = tap.metrics;
       if (a.layer < 0 || a.shared || info.role != TapRole::kOutput) continue;
+      // Expert ids and counts of one token may well agree.
+      if (m.elements() < kFewElements || !is_floating(tap.reference->view.dtype)) continue;
       if (port ? m.port_zero : m.reference_zero) continue;
       if (a.landmark != Landmark::kLayer && (port ? m.port_rows_equal : m.reference_rows_equal)) {
         continue;  // a constant, not a result

@@ -10,7 +10,7 @@
 namespace lockstep::parity {
 namespace {
 
-constexpr size_t kWidth = 100, kTapWidth = 33;
+constexpr size_t kWidth = 100, kTapWidth = 30;
 constexpr int kDetailTaps = 4, kDetailRows = 12;
 
 std::string elided(const std::string& text, size_t width) {
@@ -19,12 +19,12 @@ std::string elided(const std::string& text, size_t width) {
   return text.substr(0, width - tail - 2) + ".." + text.substr(text.size() - tail);
 }
 
-/// Six columns: 0.01234 style where it fits, else 1.2e-05.
+/// Seven columns: 0.0123 style where it fits, else 1.2e-05.
 std::string number(double x) {
   if (x == 0) return "0";
   if (!std::isfinite(x)) return x > 0 ? "inf" : "nan";
   const double size = std::abs(x);
-  if (size >= 1e-3 && size < 1e4) return fmt::format("{:.4g}", x);
+  if (size >= 1e-3 && size < 1e4) return fmt::format("{:.3g}", x);
   return fmt::format("{:.1e}", x);
 }
 
@@ -111,7 +111,7 @@ class Text {
                              run.taps.size(), run.floor_source),
                  2));
     if (!run.taps.empty() || run.logits) {
-      line(fmt::format("{:<33} {:>8} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>5}",
+      line(fmt::format("{:<30} {:>8} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>5}",
                        options_.token ? fmt::format("tap (rel L2 of token {})", *options_.token)
                                       : "tap",
                        "cos", "rel L2", "mean", "max", "token/chan", "reference", "port", "g/f"));
@@ -146,7 +146,7 @@ class Text {
         tap.key.size() > 7 && tap.key.ends_with(":output") ? tap.key.substr(0, tap.key.size() - 7)
                                                            : tap.key;
     std::string text = fmt::format(
-        "{:<33} {:>8} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>5}", elided(name, kTapWidth),
+        "{:<30} {:>8} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>5}", elided(name, kTapWidth),
         cosine(m), number(rel), number(m.mean_abs()), number(m.max_abs),
         fmt::format("{}/{}", m.max_place.token, m.max_place.channel),
         number(m.max_place.reference), number(m.max_place.port),
