@@ -51,7 +51,12 @@ Anatomy dissect(std::string_view path) noexcept {
   out.shared = path.find("rotary_emb") != path.npos || path.find("mask") != path.npos ||
                path.find("position") != path.npos || path.find("alibi") != path.npos;
   const size_t experts = path.find(".experts.");
-  out.dispatch = experts != path.npos;
+  out.dispatch = experts != path.npos ||
+                 path.find("block_sparse_moe.input_linear") != path.npos ||
+                 path.find("block_sparse_moe.output_linear") != path.npos ||
+                 path.find("block_sparse_moe.activation") != path.npos;
+  out.routing = path.find("router") != path.npos || path.find("expert") != path.npos ||
+                path.find("topk") != path.npos || last == "gate" || last == "selected";
   if (path.rfind("layer_", 0) == 0) {
     if (const auto n = as_number(path.substr(6))) {
       out.layer = *n;

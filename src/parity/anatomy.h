@@ -21,6 +21,8 @@ struct Anatomy {
   std::string_view inner;  // the path below that layer: "self_attn.q_proj/q_rot"; else the path
   /// A value that is the same in every layer by construction: rotary tables, masks, positions.
   bool shared = false;
+  /// A router's: its integers are expert ids, counts and orders.
+  bool routing = false;
   /// Inside an expert dispatch, where rows are ordered as each implementation likes.
   bool dispatch = false;
 };
