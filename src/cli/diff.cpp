@@ -1,4 +1,6 @@
 // `lockstep diff`: two recordings side by side, and a verdict.
+#include "parity/diff.h"
+
 #include <unistd.h>
 
 #include <cstdio>
@@ -8,7 +10,6 @@
 
 #include "cli/command.h"
 #include "lockstep/error.h"
-#include "parity/diff.h"
 #include "parity/report.h"
 
 namespace lockstep::cli {

@@ -19,9 +19,9 @@ constexpr std::array<std::string_view, 12> kEmbeddings = {
     "embed_tokens",   "wte",   "word_embeddings", "embeddings", "embed_in",   "tok_embeddings",
     "word_embedding", "embed", "embedding",       "tok_emb",    "post_embed", "token_embedding"};
 constexpr std::array<std::string_view, 13> kFinalNorms = {
-    "norm",   "ln_f",       "final_layernorm", "final_layer_norm", "norm_f",        "embedding_norm",
-    "ln_out", "final_norm", "post_final_norm", "norm_out",         "ln_final",      "final_ln",
-    "last_norm"};
+    "norm",           "ln_f",     "final_layernorm", "final_layer_norm", "norm_f",
+    "embedding_norm", "ln_out",   "final_norm",      "post_final_norm",  "norm_out",
+    "ln_final",       "final_ln", "last_norm"};
 constexpr std::array<std::string_view, 5> kHeads = {"lm_head", "embed_out", "output", "head",
                                                     "score"};
 
@@ -51,8 +51,7 @@ Anatomy dissect(std::string_view path) noexcept {
   out.shared = path.find("rotary_emb") != path.npos || path.find("mask") != path.npos ||
                path.find("position") != path.npos || path.find("alibi") != path.npos;
   const size_t experts = path.find(".experts.");
-  out.dispatch = experts != path.npos ||
-                 path.find("block_sparse_moe.input_linear") != path.npos ||
+  out.dispatch = experts != path.npos || path.find("block_sparse_moe.input_linear") != path.npos ||
                  path.find("block_sparse_moe.output_linear") != path.npos ||
                  path.find("block_sparse_moe.activation") != path.npos;
   out.routing = path.find("router") != path.npos || path.find("expert") != path.npos ||
@@ -83,8 +82,8 @@ Anatomy dissect(std::string_view path) noexcept {
     out.landmark = Landmark::kFinalNorm;
   } else if (one_of(last, kHeads)) {
     out.landmark = Landmark::kHead;
-  } else if (path == "model" || path == "transformer" || path == "backbone" ||
-             path == "gpt_neox" || path == "model.decoder" || path == "model.language_model") {
+  } else if (path == "model" || path == "transformer" || path == "backbone" || path == "gpt_neox" ||
+             path == "model.decoder" || path == "model.language_model") {
     out.landmark = Landmark::kBackbone;
   }
   return out;
@@ -93,11 +92,40 @@ Anatomy dissect(std::string_view path) noexcept {
 std::string guessed_order(std::string_view path) {
   // Stems in the order in which blocks use them; a component takes the rank of the first stem it
   // contains.
-  static constexpr std::array<std::string_view, 34> kStems = {
-      "input_layernorm", "ln_1", "operator_norm", "layer_norm_1", "in_proj", "conv1d", "x_proj",
-      "dt_proj", "query_key_value", "qkv", "c_attn", "q_", "kv_", "k_", "v_", "rotary", "attn",
-      "attention", "mixer", "conv", "o_proj", "out_proj", "dense_4h", "post_attention", "ln_2",
-      "pre_feedforward", "norm", "gate", "up_", "fc", "act", "down", "mlp", "ffn"};
+  static constexpr std::array<std::string_view, 34> kStems = {"input_layernorm",
+                                                              "ln_1",
+                                                              "operator_norm",
+                                                              "layer_norm_1",
+                                                              "in_proj",
+                                                              "conv1d",
+                                                              "x_proj",
+                                                              "dt_proj",
+                                                              "query_key_value",
+                                                              "qkv",
+                                                              "c_attn",
+                                                              "q_",
+                                                              "kv_",
+                                                              "k_",
+                                                              "v_",
+                                                              "rotary",
+                                                              "attn",
+                                                              "attention",
+                                                              "mixer",
+                                                              "conv",
+                                                              "o_proj",
+                                                              "out_proj",
+                                                              "dense_4h",
+                                                              "post_attention",
+                                                              "ln_2",
+                                                              "pre_feedforward",
+                                                              "norm",
+                                                              "gate",
+                                                              "up_",
+                                                              "fc",
+                                                              "act",
+                                                              "down",
+                                                              "mlp",
+                                                              "ffn"};
   const Anatomy a = dissect(path);
   int section = 1;
   if (a.layer >= 0) section = 2;

@@ -110,9 +110,8 @@ class Differ {
     report_unmatched();
     for (RunDiff& run : report_.runs) check_run(run, report_);
     check_across_runs(report_);
-    const bool readable = std::none_of(
-        report_.findings.begin(), report_.findings.end(),
-        [](const Finding& f) { return f.level == Level::kRefusal; });
+    const bool readable = std::none_of(report_.findings.begin(), report_.findings.end(),
+                                       [](const Finding& f) { return f.level == Level::kRefusal; });
     if (readable && !options_.validate_only) {
       for (RunDiff& run : report_.runs) {
         check_false_cliffs(run, pool_, report_);
@@ -167,8 +166,7 @@ class Differ {
       return glob_match(glob, key) || glob_match(glob, path);
     };
     if (std::any_of(options_.skip.begin(), options_.skip.end(), hits)) return false;
-    return options_.taps.empty() ||
-           std::any_of(options_.taps.begin(), options_.taps.end(), hits);
+    return options_.taps.empty() || std::any_of(options_.taps.begin(), options_.taps.end(), hits);
   }
 
   /// The port's tap for each of the reference's, by key and then by landmark.
@@ -279,7 +277,7 @@ class Differ {
   void judge(const RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits);
   void judge_parts(TapDiff& tap) const;
   void pair_logits(RunDiff& run);
-    void report_unmatched();
+  void report_unmatched();
   std::string first_difference() const;
 
   const Recording& reference_;
@@ -328,8 +326,8 @@ void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, boo
   if (!m.tokens.empty()) {
     const Sums& first = m.tokens.front();
     tap.token0_g = first.relative_l2();
-    tap.token0_clean = first.dd <= 0 ||
-                       tap.token0_g <= kTokenBand * tap.bands.diverged * tap.floor->token;
+    tap.token0_clean =
+        first.dd <= 0 || tap.token0_g <= kTokenBand * tap.bands.diverged * tap.floor->token;
   }
   if (tap.judgement == Judgement::kClean && !options_.keep_tokens) {
     m.tokens.clear();
@@ -439,9 +437,10 @@ std::string Differ::first_difference() const {
   const auto id = [&](const std::vector<int64_t>& ids) {
     return at < ids.size() ? fmt::format("{}", ids[at]) : std::string("nothing");
   };
-  return fmt::format("run {} of the port has {} ids, {} of the reference {}: at position {} the "
-                     "reference has {}, the port {}",
-                     port.info.id, p.size(), like->info.id, r.size(), at, id(r), id(p));
+  return fmt::format(
+      "run {} of the port has {} ids, {} of the reference {}: at position {} the "
+      "reference has {}, the port {}",
+      port.info.id, p.size(), like->info.id, r.size(), at, id(r), id(p));
 }
 
 void Differ::report_unmatched() {
@@ -456,8 +455,8 @@ void Differ::report_unmatched() {
              fmt::format("prompt {} has other ids in the reference", run->info.prompt));
     } else {
       report_.not_covered.push_back(
-          fmt::format("run {} of the port: the reference has no {} run of its {} ids",
-                      run->info.id, phase_name(run->info.phase), run->info.prompt_ids.size()));
+          fmt::format("run {} of the port: the reference has no {} run of its {} ids", run->info.id,
+                      phase_name(run->info.phase), run->info.prompt_ids.size()));
     }
   }
 }
@@ -468,10 +467,10 @@ DiffReport diff(const Recording& reference, const std::vector<const Recording*>&
                 const Recording& port, const DiffOptions& options, ThreadPool& pool) {
   std::error_code ec;
   if (std::filesystem::equivalent(reference.path, port.path, ec)) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("both sides are {}: a recording always agrees with itself",
-                            port.path.string()),
-                "give the reference's recording first, then the port's");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("both sides are {}: a recording always agrees with itself", port.path.string()),
+        "give the reference's recording first, then the port's");
   }
   return Differ(reference, floors, port, options, pool).run();
 }

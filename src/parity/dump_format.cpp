@@ -116,11 +116,12 @@ struct DumpWriter::Impl {
     tensors.push_back({std::move(name), dtype, {shape.begin(), shape.end()}});
     return {static_cast<int>(tensors.size()) - 1};
   }
-  void list_tap(int run, const TapInfo& tap, const Declared& stored) {
-    if (!keys.insert(tap_tensor_name(runs[run], tap)).second) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("dump: {} is declared twice", tap_tensor_name(runs[run], tap)));
+  void claim(const std::string& name) {
+    if (!keys.insert(name).second) {
+      throw Error(ErrorCode::kInvalidArgument, fmt::format("dump: {} is declared twice", name));
     }
+  }
+  void list_tap(int run, const TapInfo& tap, const Declared& stored) {
     taps[run].push_back({{"path", tap.path},
                          {"class", tap.module_class},
                          {"role", role_name(tap.role)},
@@ -135,9 +136,14 @@ struct DumpWriter::Impl {
 };
 
 Json DumpWriter::Impl::manifest() const {
-  Json out = {{"format", kDumpFormat},       {"version", kDumpVersion}, {"producer", info.producer},
-              {"model", info.model},         {"architecture", info.architecture},
-              {"config", config},            {"runs", Json::array()},   {"greedy", Json::array()},
+  Json out = {{"format", kDumpFormat},
+              {"version", kDumpVersion},
+              {"producer", info.producer},
+              {"model", info.model},
+              {"architecture", info.architecture},
+              {"config", config},
+              {"runs", Json::array()},
+              {"greedy", Json::array()},
               {"files", {std::string(kTensorsFile)}}};
   for (size_t i = 0; i < runs.size(); ++i) {
     const RunInfo& run = runs[i];
@@ -213,8 +219,9 @@ DumpWriter::Handle DumpWriter::add_tap(int run, TapInfo tap, DType stored_dtype,
                                        std::span<const int64_t> shape) {
   impl_->check_declaring();
   impl_->check_run(run);
-  const Handle handle =
-      impl_->declare(tap_tensor_name(impl_->runs[run], tap), stored_dtype, shape);
+  const std::string name = tap_tensor_name(impl_->runs[run], tap);
+  impl_->claim(name);
+  const Handle handle = impl_->declare(name, stored_dtype, shape);
   impl_->list_tap(run, tap, impl_->tensors.back());
   return handle;
 }
@@ -222,15 +229,16 @@ DumpWriter::Handle DumpWriter::add_tap(int run, TapInfo tap, DType stored_dtype,
 void DumpWriter::add_alias(int run, TapInfo tap, Handle same_as) {
   impl_->check_declaring();
   impl_->check_run(run);
-  impl_->list_tap(run, tap, impl_->tensor(same_as));
+  const Declared stored = impl_->tensor(same_as);
+  impl_->claim(tap_tensor_name(impl_->runs[run], tap));
+  impl_->list_tap(run, tap, stored);
 }
 
 DumpWriter::Handle DumpWriter::add_logits(int run, DType stored_dtype,
                                           std::span<const int64_t> shape) {
   impl_->check_declaring();
   impl_->check_run(run);
-  const Handle handle =
-      impl_->declare(logits_tensor_name(impl_->runs[run]), stored_dtype, shape);
+  const Handle handle = impl_->declare(logits_tensor_name(impl_->runs[run]), stored_dtype, shape);
   alias_logits(run, handle);
   return handle;
 }
@@ -270,10 +278,10 @@ void DumpWriter::write_rows(Handle tensor, int64_t first_row, const View& rows, 
                             to_string(rows), row_dim));
   }
   if (rank > 0 && (first_row < 0 || first_row > declared.shape[row_dim] - rows.shape[row_dim])) {
-    throw Error(ErrorCode::kOutOfRange,
-                fmt::format("dump: {} has {} rows, and rows {} to {} were written", declared.name,
-                            declared.shape[row_dim], first_row,
-                            first_row + rows.shape[row_dim] - 1));
+    throw Error(
+        ErrorCode::kOutOfRange,
+        fmt::format("dump: {} has {} rows, and rows {} to {} were written", declared.name,
+                    declared.shape[row_dim], first_row, first_row + rows.shape[row_dim] - 1));
   }
   if (rows.elements() == 0) return;
   const size_t size = dtype_size(declared.dtype);

@@ -45,8 +45,7 @@ struct Landmarks {
   }
 };
 
-bool check_shift(const RunDiff& run, const Landmarks& marks, ThreadPool& pool,
-                 DiffReport& report) {
+bool check_shift(const RunDiff& run, const Landmarks& marks, ThreadPool& pool, DiffReport& report) {
   int diverged = 0;
   for (const auto& [layer, tap] : marks.layers) diverged += !is_clean(*tap);
   if (diverged < 1 || marks.layers.size() < 2) return false;
@@ -142,10 +141,10 @@ void check_tap_point(RunDiff& run, ThreadPool& pool, DiffReport& report) {
     tap->note = "tapped at another point";
   }
   find_first_diverged(run);
-  const std::string message =
-      fmt::format("{} taps differ and everything computed from them is clean: they were recorded "
-                  "at another point{}{}",
-                  explained.size(), where.empty() ? "" : "; ", where);
+  const std::string message = fmt::format(
+      "{} taps differ and everything computed from them is clean: they were recorded "
+      "at another point{}{}",
+      explained.size(), where.empty() ? "" : "; ", where);
   if (run.first_diverged < 0) {
     refuse(report, "tap_point", run.port->info.id, first, message);
   } else {
@@ -164,15 +163,16 @@ std::string narrow_mask(const Run& run) {
     const View& v = tap.view;
     const bool is_mask = tap.info.name == "attention_mask" || tap.info.path == "@mask" ||
                          tap.info.path.find("attention_mask") != std::string::npos;
-    const bool is_probs = tap.info.path.size() > 6 &&
-                          (tap.info.path.rfind("/probs") == tap.info.path.size() - 6);
+    const bool is_probs =
+        tap.info.path.size() > 6 && (tap.info.path.rfind("/probs") == tap.info.path.size() - 6);
     if ((!is_mask && !is_probs) || v.rank == 0) continue;
     const int64_t width = v.dim(-1);
     // A sliding window is narrower than the context, but neither one key nor the prompt alone.
     if (width == 1 || width == n - run.info.step) {
-      return fmt::format("{} of the reference's decode step {} is {} wide, the context has {} "
-                         "tokens",
-                         tap_key(tap.info), run.info.step, width, n);
+      return fmt::format(
+          "{} of the reference's decode step {} is {} wide, the context has {} "
+          "tokens",
+          tap_key(tap.info), run.info.step, width, n);
     }
   }
   return {};
@@ -203,9 +203,10 @@ Soundness against_prefill(const Run& run, const Recording& reference, ThreadPool
     const double g = compare(a, b, {}, pool).sums.relative_l2();
     const double bar = run.info.dtype == "float32" ? 1e-4 : 0.1;
     if (g <= bar) return Soundness::kSound;
-    why = fmt::format("the reference's decode step {} differs from its own prefill {} by {:.2g} at "
-                      "the same position",
-                      run.info.step, prefill.info.id, g);
+    why = fmt::format(
+        "the reference's decode step {} differs from its own prefill {} by {:.2g} at "
+        "the same position",
+        run.info.step, prefill.info.id, g);
     return Soundness::kBroken;
   }
   return Soundness::kUnknown;
@@ -227,9 +228,10 @@ Soundness against_greedy(const Run& run, const Recording& reference, std::string
     if (chosen.id == g.tokens[step]) return Soundness::kSound;
     const double margin = step < g.margins.size() ? g.margins[step] : 1;
     if (margin < 0.05) continue;  // a near tie says nothing
-    why = fmt::format("the reference's decode step {} chooses id {}, its own greedy text {} (by a "
-                      "margin of {:.2g})",
-                      step, chosen.id, g.tokens[step], margin);
+    why = fmt::format(
+        "the reference's decode step {} chooses id {}, its own greedy text {} (by a "
+        "margin of {:.2g})",
+        step, chosen.id, g.tokens[step], margin);
     return Soundness::kBroken;
   }
   return Soundness::kUnknown;

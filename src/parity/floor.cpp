@@ -40,9 +40,9 @@ CompareOptions compare_options(const Run& run, const Tap& reference, const Tap& 
   const auto keys = static_cast<int64_t>(run.info.prompt_ids.size());
   const int64_t queries = run.info.phase == Phase::kPrefill ? keys : 1;
   const View& v = reference.view;
-  out.heads_first = ends_with(path, "/scores") || ends_with(path, "/probs") ||
-                    (v.rank == 3 && v.shape[1] == queries && v.shape[2] == keys &&
-                     v.shape[0] != queries);
+  out.heads_first =
+      ends_with(path, "/scores") || ends_with(path, "/probs") ||
+      (v.rank == 3 && v.shape[1] == queries && v.shape[2] == keys && v.shape[0] != queries);
   out.may_mask = ends_with(path, "/scores") || dissect(path).shared ||
                  (reference.info.name && reference.info.name->find("mask") != std::string::npos);
   out.drop_reference = reference.mapped;
@@ -133,9 +133,10 @@ const Floors::Measured& Floors::measured(const std::string& port_dtype) {
       }
       if (truth == nullptr || truth == r.run) continue;
     }
-    const std::string name = fmt::format("{}{}{}", info.dtype.empty() ? "another recording" : info.dtype,
-                               info.attention.empty() ? "" : " " + info.attention,
-                                         info.device.empty() ? "" : " " + info.device);
+    const std::string name =
+        fmt::format("{}{}{}", info.dtype.empty() ? "another recording" : info.dtype,
+                    info.attention.empty() ? "" : " " + info.attention,
+                    info.device.empty() ? "" : " " + info.device);
     std::map<std::string, Profile> profiles;
     measure(*truth, *r.run, profiles);
     const bool other_computation =
@@ -166,8 +167,8 @@ Profile scaled(const Profile& p, double factor, double plus) {
 
 }  // namespace
 
-std::optional<Profile> Floors::floor(const std::string& dtype, Phase phase,
-                                     const std::string& key, bool is_logits) {
+std::optional<Profile> Floors::floor(const std::string& dtype, Phase phase, const std::string& key,
+                                     bool is_logits) {
   const Measured& m = measured(dtype);
   const auto find = [&](const std::map<std::string, Profile>& map) -> const Profile* {
     auto it = map.find(phase_key(phase, key));
@@ -200,8 +201,8 @@ std::string Floors::source(const std::string& dtype) {
   const Measured& m = measured(dtype);
   if (judged_as(dtype) == "float32") {
     if (!m.wide.empty()) return fmt::format("{}x the float64 floor", kFloat64Factor);
-    std::string out = fmt::format("bars {:.0e} taps, {:.0e} logits", kFloat32TapBar,
-                                  kFloat32LogitsBar);
+    std::string out =
+        fmt::format("bars {:.0e} taps, {:.0e} logits", kFloat32TapBar, kFloat32LogitsBar);
     if (!m.source.empty()) out += ", widened by " + m.source;
     return out;
   }

@@ -33,7 +33,7 @@ class Floors {
   /// f of a tap (or "logits") for ports of `dtype`: the largest relative L2 over all reference
   /// runs of that phase, plus one rounding. Nothing when it was not recorded.
   std::optional<Profile> floor(const std::string& dtype, Phase phase, const std::string& key,
-                              bool is_logits);
+                               bool is_logits);
   /// From which runs, for the report.
   std::string source(const std::string& dtype);
 

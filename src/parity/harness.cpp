@@ -221,9 +221,8 @@ void check_across_runs(DiffReport& report) {
       const RunInfo& info = port ? run.port->info : run.reference->info;
       for (const TapDiff& tap : run.taps) {
         if (!is_layer(tap) || (port ? tap.metrics.port_zero : tap.metrics.reference_zero)) continue;
-        const auto key =
-            std::pair(fmt::format("{} {}", tap.key, phase_name(info.phase)),
-                      port ? tap.metrics.port_hash : tap.metrics.reference_hash);
+        const auto key = std::pair(fmt::format("{} {}", tap.key, phase_name(info.phase)),
+                                   port ? tap.metrics.port_hash : tap.metrics.reference_hash);
         const auto [it, fresh] = seen.emplace(key, Seen{&run, &tap});
         if (fresh) continue;
         const RunInfo& before = port ? it->second.run->port->info : it->second.run->reference->info;

@@ -74,8 +74,8 @@ RowResult compare_row(const std::vector<float>& ref, const std::vector<float>& p
   out.margin = r.count > 1 ? static_cast<double>(r.value[0]) - r.value[1] : 0;
   out.flip_margin = static_cast<double>(r.value[0]) - ref[static_cast<size_t>(p.id[0])];
   for (int i = 0; i < r.count; ++i) {
-    out.overlap += std::find(p.id.begin(), p.id.begin() + p.count, r.id[i]) !=
-                   p.id.begin() + p.count;
+    out.overlap +=
+        std::find(p.id.begin(), p.id.begin() + p.count, r.id[i]) != p.id.begin() + p.count;
   }
   double ref_sum = 0, port_sum = 0, cross = 0, squares = 0;
   for (size_t i = 0; i < ref.size(); ++i) {
@@ -155,8 +155,7 @@ Winner winner(const View& logits, int64_t row) {
   load_row(logits, row, x);
   const Top top = highest(x);
   if (top.count == 0) return {};
-  return {top.id[0],
-          top.count > 1 ? static_cast<double>(top.value[0]) - top.value[1] : 0.0};
+  return {top.id[0], top.count > 1 ? static_cast<double>(top.value[0]) - top.value[1] : 0.0};
 }
 
 }  // namespace lockstep::parity

@@ -24,13 +24,13 @@ struct Flip {
 struct LogitsMetrics {
   int64_t rows = 0, vocab = 0;
   int64_t same_top1 = 0;
-  double top_k_overlap = 0;         // mean share of the kTopK highest that both have
-  double kl_mean = 0, kl_max = 0;   // KL(reference || port) in nats
+  double top_k_overlap = 0;        // mean share of the kTopK highest that both have
+  double kl_mean = 0, kl_max = 0;  // KL(reference || port) in nats
   int64_t kl_max_row = 0;
-  double min_margin = 0;            // smallest gap between the reference's two highest
+  double min_margin = 0;  // smallest gap between the reference's two highest
   int64_t min_margin_row = 0;
   int64_t n_flips = 0;
-  std::vector<Flip> flips;          // the first 32
+  std::vector<Flip> flips;  // the first 32
 };
 
 /// Both [rows, vocab], finite.

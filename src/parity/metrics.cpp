@@ -94,7 +94,7 @@ Profile TapMetrics::profile() const {
 
 namespace {
 
-constexpr double kMasked = -1e30;       // attention masks add the lowest finite value
+constexpr double kMasked = -1e30;         // attention masks add the lowest finite value
 constexpr int64_t kBlockBytes = 1 << 20;  // of one side, between two drops of pages
 constexpr int64_t kMaxChannelSums = 1 << 20;
 constexpr int kMaxLargest = 8;
@@ -242,8 +242,8 @@ class Comparison {
   void pass() {
     rows_.assign(static_cast<size_t>(layout_.rows), RowSums());
     careful_.assign(careful_mode_ ? rows_.size() : 0, Careful());
-    const auto sums = static_cast<size_t>((keep_channels_ ? layout_.channels : kTileColumns) +
-                                          kRowPad);
+    const auto sums =
+        static_cast<size_t>((keep_channels_ ? layout_.channels : kTileColumns) + kRowPad);
     workers_.assign(static_cast<size_t>(pool_.size()), Worker());
     for (Worker& w : workers_) {
       w.dd.assign(sums, 0);
@@ -333,9 +333,7 @@ class Comparison {
   /// False for elements that no sum can hold; counts why.
   bool keep(int64_t row, int64_t column, double r, double p) noexcept {
     Careful& c = careful_[static_cast<size_t>(row)];
-    const auto bad = [&](double x) {
-      return !std::isfinite(x) && !(options_.may_mask && x < 0);
-    };
+    const auto bad = [&](double x) { return !std::isfinite(x) && !(options_.may_mask && x < 0); };
     const bool ref_bad = bad(r), port_bad = bad(p);
     if (ref_bad || port_bad) {
       if (c.nonfinite_row < 0) {

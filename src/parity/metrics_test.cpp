@@ -40,8 +40,8 @@ TEST_P(Sizes, MatchPlainLoops) {
   for (size_t i = 0; i < n; ++i) p[i] = r[i] + 0.01f * p[i];
   CompareOptions options;
   options.per_channel = true;
-  const TapMetrics m = compare(view_of(r, {rows, columns}), view_of(p, {rows, columns}), options,
-                               pool());
+  const TapMetrics m =
+      compare(view_of(r, {rows, columns}), view_of(p, {rows, columns}), options, pool());
   double dd = 0, dr = 0, rr = 0, abs = 0, max = 0;
   std::vector<double> token(static_cast<size_t>(rows)), channel(static_cast<size_t>(columns));
   int64_t at = 0;
@@ -84,8 +84,8 @@ TEST(Metrics, EveryStorageTypeReadsTheSame) {
       if (dtype == DType::kFloat64) stored.data<double>()[i] = r[i];
       if (dtype == DType::kFloat16) stored.data<uint16_t>()[i] = float_to_float16(r[i]);
       if (dtype == DType::kBFloat16) stored.data<uint16_t>()[i] = float_to_bfloat16(r[i]);
-      widened[i] = static_cast<float>(
-          load_element(stored.view().data, dtype, static_cast<int64_t>(i)));
+      widened[i] =
+          static_cast<float>(load_element(stored.view().data, dtype, static_cast<int64_t>(i)));
     }
     const TapMetrics m = compare(view_of(widened, {40, 48}), stored.view(), {}, pool());
     EXPECT_EQ(m.sums.dd, 0) << dtype_name(dtype);

@@ -83,8 +83,8 @@ class GoldenReader {
   GoldenReader(const fs::path& folder, const SafetensorsFile& tensors)
       : json_(folder / "expected.json"), tensors_(tensors) {
     attention_ = json_.text_or(json_.root(), "attention", "eager");
-    const auto prompts = json_.array(json_.field(json_.root(), "prompt_ids", "golden"),
-                                     "prompt_ids");
+    const auto prompts =
+        json_.array(json_.field(json_.root(), "prompt_ids", "golden"), "prompt_ids");
     for (const JsonElement ids : prompts) prompt_ids_.push_back(json_.integers(ids, "prompt_ids"));
     if (const auto ids = json_.optional_field(json_.root(), "long_ids")) {
       long_ids_ = json_.integers(*ids, "long_ids");
@@ -157,9 +157,9 @@ class GoldenReader {
       set_logits(dtype + ".long_logits_last16", run);
       if (run.logits) out.runs.push_back(std::move(run));
       Run start;
-      start.info = run_info(dtype, long_prompt + 1, "long64-prefill",
-                            {long_ids_.begin(),
-                             long_ids_.begin() + std::min<ptrdiff_t>(64, std::ssize(long_ids_))});
+      start.info = run_info(
+          dtype, long_prompt + 1, "long64-prefill",
+          {long_ids_.begin(), long_ids_.begin() + std::min<ptrdiff_t>(64, std::ssize(long_ids_))});
       add_outputs(dtype + ".out64.", start);
       if (!start.taps.empty()) out.runs.push_back(std::move(start));
     }
@@ -209,9 +209,9 @@ struct NamedTensors {
   void add_ids(const View& view) {
     if (!run.info.prompt_ids.empty()) return;
     if (is_floating(view.dtype)) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("{}: prompt_tokens are {}, expected integers", file,
-                              to_string(view)));
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("{}: prompt_tokens are {}, expected integers", file, to_string(view)));
     }
     const Tensor plain = Tensor::copy_of(view);
     for (int64_t i = 0; i < view.elements(); ++i) {
@@ -257,12 +257,12 @@ struct NamedTensors {
     const auto n_tokens = static_cast<int64_t>(run.info.prompt_ids.size());
     for (Tap& tap : run.taps) tap.view = token_major(tap.view, n_tokens);
     sort_by_guess(run.taps);
-    if (run.logits) run.first_logit_row = std::max<int64_t>(0, n_tokens - run.logits->view.shape[0]);
+    if (run.logits)
+      run.first_logit_row = std::max<int64_t>(0, n_tokens - run.logits->view.shape[0]);
     // Whether float32 files hold float32 or widened bfloat16 shows only in the values.
     run.info.dtype = bfloat16 ? "bfloat16" : "";
-    recording.notes.push_back(
-        fmt::format("{}: {} files do not say dtype, device or order", file,
-                    layout_name(recording.layout)));
+    recording.notes.push_back(fmt::format("{}: {} files do not say dtype, device or order", file,
+                                          layout_name(recording.layout)));
     recording.runs.push_back(std::move(run));
     recording.storage = std::move(storage);
     return std::move(recording);
@@ -276,8 +276,8 @@ Recording read_golden(const fs::path& folder) {
   out.path = folder;
   out.layout = Layout::kGolden;
   out.ordered = false;
-  auto tensors = std::make_shared<SafetensorsFile>(
-      SafetensorsFile::open(folder / "golden.safetensors"));
+  auto tensors =
+      std::make_shared<SafetensorsFile>(SafetensorsFile::open(folder / "golden.safetensors"));
   GoldenReader(folder, *tensors).read(out);
   std::error_code ec;
   const fs::path config = fs::absolute(folder, ec).parent_path() / "config.json";

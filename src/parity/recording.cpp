@@ -113,8 +113,8 @@ Run parse_run(const JsonFile& json, JsonElement element, const Shards& shards) {
     logits.view = shards.view(json.text(element, "logits", where), json, where);
     logits.mapped = true;
     if (logits.view.rank != 2) {
-      json.fail(where, fmt::format("logits are {}, expected [tokens, vocab]",
-                                   to_string(logits.view)));
+      json.fail(where,
+                fmt::format("logits are {}, expected [tokens, vocab]", to_string(logits.view)));
     }
     const auto n_ids = static_cast<int64_t>(run.info.prompt_ids.size());
     const int64_t wanted = run.info.phase == Phase::kPrefill ? n_ids : 1;
@@ -209,10 +209,10 @@ Recording read_recording(const fs::path& path) {
     for (const auto& entry : fs::directory_iterator(path, ec)) {
       if (entry.path().extension() == ".npy") return read_npy_folder(path);
     }
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: holds no manifest.json, expected.json or .npy file",
-                            path.string()),
-                "was the recording interrupted? Record it again");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: holds no manifest.json, expected.json or .npy file", path.string()),
+        "was the recording interrupted? Record it again");
   }
   if (path.filename() == kManifestFile) return read_dump(path.parent_path());
   if (path.extension() == ".npz") return read_npz(path);

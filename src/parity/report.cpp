@@ -90,10 +90,10 @@ class Text {
     if (it != r.producer.end()) who = ", " + it->second;
     const auto version = r.producer.find("version");
     if (it != r.producer.end() && version != r.producer.end()) who += " " + version->second;
-    line(wrapped(fmt::format("{:<10} {} ({}{}{}, {} runs)", name, r.path.string(),
-                             layout_name(r.layout), who,
-                             r.architecture.empty() ? "" : ", " + r.architecture, r.runs.size()),
-                 11));
+    line(wrapped(
+        fmt::format("{:<10} {} ({}{}{}, {} runs)", name, r.path.string(), layout_name(r.layout),
+                    who, r.architecture.empty() ? "" : ", " + r.architecture, r.runs.size()),
+        11));
   }
 
   bool shown(const TapDiff& tap) const {
@@ -111,10 +111,10 @@ class Text {
                              run.taps.size(), run.floor_source),
                  2));
     if (!run.taps.empty() || run.logits) {
-      line(fmt::format("{:<30} {:>8} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>5}",
-                       options_.token ? fmt::format("tap (rel L2 of token {})", *options_.token)
-                                      : "tap",
-                       "cos", "rel L2", "mean", "max", "token/chan", "reference", "port", "g/f"));
+      line(fmt::format(
+          "{:<30} {:>8} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>5}",
+          options_.token ? fmt::format("tap (rel L2 of token {})", *options_.token) : "tap", "cos",
+          "rel L2", "mean", "max", "token/chan", "reference", "port", "g/f"));
     }
     size_t clean = 0, unjudged = 0;
     for (const TapDiff& tap : run.taps) {
@@ -130,8 +130,9 @@ class Text {
       line(fmt::format("  {} more taps are unjudged, for want of a floor (--all)", unjudged));
     }
     if (run.ranks) ranks(run);
-    line(fmt::format("  silent to g/f {}, watched to {}, diverged above (wider below 1,000 elements)",
-                     bands.watch, bands.diverged));
+    line(fmt::format(
+        "  silent to g/f {}, watched to {}, diverged above (wider below 1,000 elements)",
+        bands.watch, bands.diverged));
     details(run);
   }
 
@@ -142,15 +143,14 @@ class Text {
       const auto t = static_cast<size_t>(*options_.token);
       rel = t < m.tokens.size() ? m.tokens[t].relative_l2() : std::nan("");
     }
-    const std::string name =
-        tap.key.size() > 7 && tap.key.ends_with(":output") ? tap.key.substr(0, tap.key.size() - 7)
-                                                           : tap.key;
+    const std::string name = tap.key.size() > 7 && tap.key.ends_with(":output")
+                                 ? tap.key.substr(0, tap.key.size() - 7)
+                                 : tap.key;
     std::string text = fmt::format(
         "{:<30} {:>8} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>5}", elided(name, kTapWidth),
         cosine(m), number(rel), number(m.mean_abs()), number(m.max_abs),
-        fmt::format("{}/{}", m.max_place.token, m.max_place.channel),
-        number(m.max_place.reference), number(m.max_place.port),
-        tap.floor ? fmt::format("{:.2g}", tap.ratio) : "-");
+        fmt::format("{}/{}", m.max_place.token, m.max_place.channel), number(m.max_place.reference),
+        number(m.max_place.port), tap.floor ? fmt::format("{:.2g}", tap.ratio) : "-");
     if (tap.judgement == Judgement::kDiverged) text = coloured(text, 31);
     if (tap.judgement == Judgement::kWatch) text = coloured(text, 33);
     line(text);
@@ -161,9 +161,9 @@ class Text {
       note += fmt::format("; scale {:.6g}, beside it {}; token 0 {}", m.sums.alpha(),
                           number(m.sums.residual()), tap.token0_clean ? "clean" : "differs");
       if (m.without_largest) {
-        note += fmt::format("; without {} largest channels rel L2 {}, scale {:.6g}",
-                            m.largest.size(), number(m.without_largest->relative_l2()),
-                            m.without_largest->alpha());
+        note +=
+            fmt::format("; without {} largest channels rel L2 {}, scale {:.6g}", m.largest.size(),
+                        number(m.without_largest->relative_l2()), m.without_largest->alpha());
       }
     }
     line(wrapped(note, 6));
@@ -172,11 +172,12 @@ class Text {
   void ranks(const RunDiff& run) {
     const LogitsMetrics& r = *run.ranks;
     line(wrapped(
-        fmt::format("  logits: {} of {} positions choose the same token, top-{} overlap {:.4g} %, KL "
-                    "mean {}, max {} at {}; smallest margin of the reference {} at {}",
-                    r.same_top1, r.rows, kTopK, 100 * r.top_k_overlap, number(r.kl_mean),
-                    number(r.kl_max), run.first_logit_row + r.kl_max_row, number(r.min_margin),
-                    run.first_logit_row + r.min_margin_row),
+        fmt::format(
+            "  logits: {} of {} positions choose the same token, top-{} overlap {:.4g} %, KL "
+            "mean {}, max {} at {}; smallest margin of the reference {} at {}",
+            r.same_top1, r.rows, kTopK, 100 * r.top_k_overlap, number(r.kl_mean), number(r.kl_max),
+            run.first_logit_row + r.kl_max_row, number(r.min_margin),
+            run.first_logit_row + r.min_margin_row),
         4));
     int told = 0;
     for (const Flip& flip : r.flips) {
@@ -211,8 +212,9 @@ class Text {
     std::vector<size_t> rest;
     for (size_t t = order.size(); t < all.size(); ++t) rest.push_back(t);
     const size_t worst = std::min<size_t>(rest.size(), kDetailRows / 2);
-    std::partial_sort(rest.begin(), rest.begin() + static_cast<ptrdiff_t>(worst), rest.end(),
-                      [&](size_t a, size_t b) { return all[a].relative_l2() > all[b].relative_l2(); });
+    std::partial_sort(
+        rest.begin(), rest.begin() + static_cast<ptrdiff_t>(worst), rest.end(),
+        [&](size_t a, size_t b) { return all[a].relative_l2() > all[b].relative_l2(); });
     order.insert(order.end(), rest.begin(), rest.begin() + static_cast<ptrdiff_t>(worst));
     for (const size_t t : order) {
       line(fmt::format("    {:>8} {:>9} {:>10.6g} {:>9} {:>9}", t, number(all[t].relative_l2()),
@@ -223,9 +225,8 @@ class Text {
   void channels(const TapDiff& tap) {
     std::vector<ChannelMetrics> worst = tap.metrics.channels;
     const size_t n = std::min<size_t>(worst.size(), kDetailRows);
-    std::partial_sort(
-        worst.begin(), worst.begin() + static_cast<ptrdiff_t>(n), worst.end(),
-        [](const ChannelMetrics& a, const ChannelMetrics& b) { return a.dd > b.dd; });
+    std::partial_sort(worst.begin(), worst.begin() + static_cast<ptrdiff_t>(n), worst.end(),
+                      [](const ChannelMetrics& a, const ChannelMetrics& b) { return a.dd > b.dd; });
     line(fmt::format("  {}: channels that differ most", elided(tap.key, 60)));
     line(fmt::format("    {:>8} {:>9} {:>10} {:>9}", "channel", "rel L2", "scale", "share"));
     for (size_t i = 0; i < n; ++i) {
@@ -243,8 +244,8 @@ class Text {
       if (f.level >= Level::kDiverged) head = coloured(head, 31);
       std::string where = f.run;
       if (!f.tap.empty()) where += (where.empty() ? "" : " ") + f.tap;
-      line(wrapped(fmt::format("{}: {}{}{}", head, where, where.empty() ? "" : ": ", f.message),
-                   2));
+      line(
+          wrapped(fmt::format("{}: {}{}{}", head, where, where.empty() ? "" : ": ", f.message), 2));
       if (!f.way_out.empty()) line(wrapped("  -> " + f.way_out, 5));
     }
   }
@@ -252,9 +253,9 @@ class Text {
   void verdict() {
     const Coverage& c = report_.covered;
     line("");
-    std::string word = report_.outcome == Outcome::kPass        ? coloured("PASS", 32)
-                       : report_.outcome == Outcome::kDiverged  ? coloured("DIVERGED", 31)
-                                                                : coloured("UNDECIDED", 33);
+    std::string word = report_.outcome == Outcome::kPass       ? coloured("PASS", 32)
+                       : report_.outcome == Outcome::kDiverged ? coloured("DIVERGED", 31)
+                                                               : coloured("UNDECIDED", 33);
     if (report_.validate_only) word = report_.valid ? "VALID" : coloured("REFUSED", 31);
     const auto yes = [](bool b) { return b ? "yes" : "no"; };
     line(wrapped(fmt::format("{}: {} runs, {} taps, {} elements judged; embedding {}, {} of {} "
@@ -271,7 +272,8 @@ class Text {
 
   std::string next() const {
     const std::string ref = reference_.path.string();
-    if (!report_.valid) return "next: mend the recording as said above, then the same command again";
+    if (!report_.valid)
+      return "next: mend the recording as said above, then the same command again";
     if (report_.outcome == Outcome::kDiverged) {
       return fmt::format("next: lockstep isolate MODEL --reference {}", ref);
     }
@@ -291,8 +293,8 @@ class Text {
 
 }  // namespace
 
-std::string report_text(const Recording& reference, const Recording& port,
-                        const DiffReport& report, const ReportOptions& options) {
+std::string report_text(const Recording& reference, const Recording& port, const DiffReport& report,
+                        const ReportOptions& options) {
   return Text(reference, port, report, options).render();
 }
 

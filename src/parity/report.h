@@ -16,8 +16,8 @@ struct ReportOptions {
   std::optional<int64_t> token;  // a column for this token
 };
 
-std::string report_text(const Recording& reference, const Recording& port,
-                        const DiffReport& report, const ReportOptions& options);
+std::string report_text(const Recording& reference, const Recording& port, const DiffReport& report,
+                        const ReportOptions& options);
 
 /// {"verdict","valid","covered","not_covered","findings","thresholds","runs"}, on several lines.
 std::string report_json(const Recording& reference, const Recording& port,

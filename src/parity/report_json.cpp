@@ -63,9 +63,12 @@ Json ranks_json(const RunDiff& run) {
                      {"margin", finite(f.margin)},
                      {"tie", f.tie}});
   }
-  return {{"positions", r.rows},        {"same_top1", r.same_top1},
-          {"top_k", kTopK},             {"top_k_overlap", finite(r.top_k_overlap)},
-          {"kl_mean", finite(r.kl_mean)}, {"kl_max", finite(r.kl_max)},
+  return {{"positions", r.rows},
+          {"same_top1", r.same_top1},
+          {"top_k", kTopK},
+          {"top_k_overlap", finite(r.top_k_overlap)},
+          {"kl_mean", finite(r.kl_mean)},
+          {"kl_max", finite(r.kl_max)},
           {"flips", std::move(flips)}};
 }
 

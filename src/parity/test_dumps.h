@@ -194,8 +194,8 @@ struct Compared {
   std::string findings() const {
     std::string out(outcome_name(report.outcome));
     for (const Finding& f : report.findings) {
-      out += "\n" + std::string(level_name(f.level)) + " " + f.code + " " + f.tap + ": " +
-             f.message;
+      out.append("\n").append(level_name(f.level)).append(" ").append(f.code);
+      out.append(" ").append(f.tap).append(": ").append(f.message);
     }
     return out;
   }

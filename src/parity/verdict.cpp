@@ -60,8 +60,8 @@ struct RunCoverage {
       if (!judged(tap)) continue;
       if (a.landmark == Landmark::kLayer) layers.insert(a.layer);
       embedding = embedding || a.landmark == Landmark::kEmbedding;
-      final_norm = final_norm || a.landmark == Landmark::kFinalNorm ||
-                   a.landmark == Landmark::kBackbone;
+      final_norm =
+          final_norm || a.landmark == Landmark::kFinalNorm || a.landmark == Landmark::kBackbone;
     }
     logits = run.logits && judged(*run.logits);
   }
@@ -198,10 +198,9 @@ class Decision {
           run.info.dtype != "float64") {
         dtypes.insert(run.info.dtype);
       }
-      const bool compared =
-          std::any_of(report_.runs.begin(), report_.runs.end(), [&](const RunDiff& diff) {
-            return same_position(diff.port->info, run.info);
-          });
+      const bool compared = std::any_of(
+          report_.runs.begin(), report_.runs.end(),
+          [&](const RunDiff& diff) { return same_position(diff.port->info, run.info); });
       if (compared || !seen.insert(run.info.prompt_ids).second) continue;
       (run.info.phase == Phase::kPrefill ? prompts : decodes).push_back(run.info.id);
     }
@@ -259,10 +258,10 @@ class Decision {
     if (run.first_diverged < 0) return;
     const bool at_logits = run.first_diverged == static_cast<int>(run.taps.size());
     const TapDiff& tap = at_logits ? *run.logits : run.taps[run.first_diverged];
-    std::string message =
-        fmt::format("first tap above its band in order of execution: rel L2 {:.2g}, g/f {:.3g}, "
-                    "token 0 {}",
-                    tap.g.total, tap.ratio, tap.token0_clean ? "clean" : "differs too");
+    std::string message = fmt::format(
+        "first tap above its band in order of execution: rel L2 {:.2g}, g/f {:.3g}, "
+        "token 0 {}",
+        tap.g.total, tap.ratio, tap.token0_clean ? "clean" : "differs too");
     if (!tap.note.empty()) message += "; " + tap.note;
     report_.findings.push_back(
         {Level::kDiverged, "diverged", run.port->info.id, tap.key, message, ""});
@@ -271,7 +270,8 @@ class Decision {
   void flips_finding(const RunDiff& run) {
     if (!run.ranks || run.ranks->n_flips == 0) return;
     const auto& flips = run.ranks->flips;
-    const auto ties = std::count_if(flips.begin(), flips.end(), [](const Flip& f) { return f.tie; });
+    const auto ties =
+        std::count_if(flips.begin(), flips.end(), [](const Flip& f) { return f.tie; });
     const bool all_ties = ties == std::ssize(flips);
     report_.findings.push_back(
         {all_ties ? Level::kInfo : Level::kWatch, "argmax", run.port->info.id, "logits",
@@ -298,8 +298,8 @@ class Decision {
       if (best->layers.empty()) {
         lacking.push_back("layers");
       } else if (static_cast<int>(best->layers.size()) < expected_) {
-        lacking.push_back(fmt::format("{} of {} layers", expected_ - std::ssize(best->layers),
-                                      expected_));
+        lacking.push_back(
+            fmt::format("{} of {} layers", expected_ - std::ssize(best->layers), expected_));
       }
       if (!best->final_norm) lacking.push_back("final norm");
       if (!best->logits) lacking.push_back("logits");
@@ -334,9 +334,8 @@ class Decision {
       report_.outcome = Outcome::kUndecided;
       return;
     }
-    const bool diverged = std::any_of(findings.begin(), findings.end(), [](const Finding& f) {
-      return f.level == Level::kDiverged;
-    });
+    const bool diverged = std::any_of(findings.begin(), findings.end(),
+                                      [](const Finding& f) { return f.level == Level::kDiverged; });
     report_.outcome = diverged   ? Outcome::kDiverged
                       : complete ? Outcome::kPass
                                  : Outcome::kUndecided;

@@ -49,8 +49,7 @@ Directory find_directory(std::span<const std::byte> zip, const std::string& file
 
 }  // namespace
 
-std::vector<ZipMember> read_zip_directory(std::span<const std::byte> zip,
-                                          const std::string& file) {
+std::vector<ZipMember> read_zip_directory(std::span<const std::byte> zip, const std::string& file) {
   const Directory directory = find_directory(zip, file);
   std::vector<ZipMember> out;
   uint64_t at = directory.begin;
@@ -115,7 +114,8 @@ std::vector<std::byte> inflate_member(const ZipMember& member, const std::string
   while (status == Z_OK) {
     const uint64_t in = std::min(kStep, member.bytes.size() - in_done);
     const uint64_t room = std::min(kStep, out.size() - out_done);
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(member.bytes.data() + in_done));
+    stream.next_in =
+        reinterpret_cast<Bytef*>(const_cast<std::byte*>(member.bytes.data() + in_done));
     stream.avail_in = static_cast<uInt>(in);
     stream.next_out = reinterpret_cast<Bytef*>(out.data() + out_done);
     stream.avail_out = static_cast<uInt>(room);

@@ -1,0 +1,92 @@
+#include "parity/verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lockstep::parity {
+namespace {
+
+const Run* prefill_of(const Recording& reference, const GreedyInfo& greedy) {
+  for (const Run& run : reference.runs) {
+    if (run.info.phase == Phase::kPrefill && run.info.prompt == greedy.prompt &&
+        run.info.dtype == greedy.dtype) {
+      return &run;
+    }
+  }
+  return nullptr;
+}
+
+// Both highest logits of both sides may be off by what was measured; in low precision the
+// reference's own error comes on top, about as large as the port's.
+double noise_of(const DiffReport& report, const std::string& dtype) {
+  double most = 0;
+  for (const RunDiff& run : report.runs) {
+    if (run.dtype == dtype && run.logits) most = std::max(most, run.logits->metrics.max_abs);
+  }
+  return most * (dtype == "float32" ? 2 : 4);
+}
+
+GreedyCheck follow(Pipeline& pipeline, const Run& prompt, const GreedyInfo& greedy,
+                   const DiffReport& report) {
+  GreedyCheck check;
+  check.dtype = greedy.dtype;
+  check.prompt = greedy.prompt;
+  check.total = static_cast<int>(greedy.tokens.size());
+  check.noise = noise_of(report, greedy.dtype);
+  const std::vector<int32_t> ids(prompt.info.prompt_ids.begin(), prompt.info.prompt_ids.end());
+  Sequence sequence;
+  View logits = pipeline.prefill(sequence, ids);
+  for (size_t i = 0; i < greedy.tokens.size(); ++i) {
+    const int32_t token = argmax(logits, 0);
+    ++check.tokens;
+    if (token != greedy.tokens[i]) {
+      check.expected = greedy.tokens[i];
+      check.found = token;
+      check.margin = i < greedy.margins.size() ? greedy.margins[i] : 0;
+      const bool tie = i < greedy.margins.size() && check.margin <= check.noise;
+      check.outcome = tie ? GreedyCheck::Outcome::kTie : GreedyCheck::Outcome::kDiffers;
+      break;
+    }
+    if (i + 1 == greedy.tokens.size()) break;
+    const Segment segment{&sequence, {&token, 1}, LogitRows::kLast};
+    logits = pipeline.step({&segment, 1});
+  }
+  pipeline.release(sequence);
+  return check;
+}
+
+}  // namespace
+
+std::vector<GreedyCheck> check_greedy(const std::vector<Pipeline*>& pipelines,
+                                      const Recording& reference, const DiffReport& report) {
+  std::vector<GreedyCheck> checks;
+  for (const GreedyInfo& greedy : reference.greedy) {
+    const Run* prompt = prefill_of(reference, greedy);
+    if (prompt == nullptr || greedy.tokens.empty()) continue;
+    for (Pipeline* pipeline : pipelines) {
+      if (dtype_name(pipeline->graph().activation_dtype) != greedy.dtype) continue;
+      checks.push_back(follow(*pipeline, *prompt, greedy, report));
+    }
+  }
+  return checks;
+}
+
+std::string greedy_text(const std::vector<GreedyCheck>& checks) {
+  std::string text;
+  for (const GreedyCheck& check : checks) {
+    text += fmt::format("greedy {} prompt {}: ", check.dtype, check.prompt);
+    if (check.outcome == GreedyCheck::Outcome::kSame) {
+      text += fmt::format("all {} tokens are the reference's\n", check.total);
+      continue;
+    }
+    text += fmt::format("{} of {} tokens, then {} for {}; the reference's margin there {:.3g}, noise "
+                        "{:.3g}: {}\n",
+                        check.tokens - 1, check.total, check.found, check.expected, check.margin,
+                        check.noise,
+                        check.outcome == GreedyCheck::Outcome::kTie ? "a tie" : "a difference");
+  }
+  return text;
+}
+
+}  // namespace lockstep::parity
