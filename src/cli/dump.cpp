@@ -1,22 +1,27 @@
 // lockstep dump: what the port computes, tap by tap, as a folder that `lockstep diff` reads.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/model_options.h"
+#include "cli/pipelines.h"
 #include "lockstep/error.h"
 #include "parity/dump.h"
 
 namespace lockstep::cli {
 namespace {
 
-struct DumpOptions {
+struct DumpFlags {
   ModelOptions model;
-  parity::DumpRequest request;
+  parity::DumpOptions options;
   std::string prompt_ids;
+  std::string like;
   std::string output;
+  int64_t prefill = 0, chunk = 0;
   bool inputs = false;
   bool stats = false;
   bool json = false;
@@ -45,35 +50,53 @@ nlohmann::json stats_json(const std::vector<parity::TapStats>& all) {
   return taps;
 }
 
-int dump(DumpOptions& options) {
-  if (options.output.empty() && !options.stats) {
+// The whole of a prompt, as one run.
+std::vector<parity::TapStats> dump_prompt(const DumpFlags& flags,
+                                          const std::optional<std::filesystem::path>& folder) {
+  const std::vector<int32_t> ids = parse_ids("--prompt-ids", flags.prompt_ids);
+  const auto n = static_cast<int64_t>(ids.size());
+  PipelineOptions options;
+  options.max_tokens = std::min<int64_t>(512, n);
+  options.max_logit_rows = options.max_tokens;
+  options.max_context = n;
+  options.threads = flags.model.threads;
+  options.kernels = KernelPolicy::from_environment();
+  Pipeline pipeline(flags.model.open(), options);
+  const DType dtype = pipeline.graph().activation_dtype;
+  return parity::dump(
+      {&pipeline},
+      {parity::plan_prompt(dtype, ids, flags.prefill, flags.chunk, options.max_tokens)},
+      flags.options, folder);
+}
+
+// The runs of a recording: every prompt, dtype and decode step it has.
+std::vector<parity::TapStats> dump_like(const DumpFlags& flags,
+                                        const std::optional<std::filesystem::path>& folder) {
+  const parity::Recording reference = parity::read_recording(flags.like);
+  const Pipelines pipelines(flags.model, reference);
+  return parity::dump(pipelines.all(), pipelines.sequences(), flags.options, folder);
+}
+
+int dump(DumpFlags& flags) {
+  if (flags.output.empty() && !flags.stats) {
     throw Error(ErrorCode::kInvalidArgument, "dump: expected --output DIR, or --stats, or both",
                 "for example: lockstep dump MODEL --prompt-ids 1,2,3 --output /tmp/dump");
   }
-  options.request.prompt_ids = parse_ids("--prompt-ids", options.prompt_ids);
-  options.request.inputs = options.inputs ? TapInputs::kYes : TapInputs::kNo;
-  const auto n = static_cast<int64_t>(options.request.prompt_ids.size());
-  PipelineOptions pipeline_options;
-  pipeline_options.max_tokens = std::min<int64_t>(512, n);
-  pipeline_options.max_logit_rows = pipeline_options.max_tokens;
-  pipeline_options.max_context = n;
-  pipeline_options.threads = options.model.threads;
-  pipeline_options.kernels = KernelPolicy::from_environment();
-  Pipeline pipeline(options.model.open(), pipeline_options);
+  flags.options.inputs = flags.inputs ? TapInputs::kYes : TapInputs::kNo;
   std::optional<std::filesystem::path> folder;
-  if (!options.output.empty()) folder = options.output;
-  const std::vector<parity::TapStats> stats = parity::dump(pipeline, options.request, folder);
-  if (options.json) {
-    fmt::print("{}\n", nlohmann::json{{"output", options.output},
-                                      {"tokens", n},
-                                      {"taps", stats_json(stats)}}
-                           .dump());
+  if (!flags.output.empty()) folder = flags.output;
+  const std::vector<parity::TapStats> stats =
+      flags.like.empty() ? dump_prompt(flags, folder) : dump_like(flags, folder);
+  if (flags.json) {
+    fmt::print("{}\n",
+               nlohmann::json{{"output", flags.output}, {"taps", stats_json(stats)}}.dump());
     return 0;
   }
-  if (options.stats) print_stats(stats);
+  if (flags.stats) print_stats(stats);
   if (folder) {
-    fmt::print("{} taps of {} tokens in {}\n", stats.size(), n, options.output);
-    fmt::print("next: lockstep diff REFERENCE {}\n", options.output);
+    fmt::print("{} taps a run in {}\n", stats.size(), flags.output);
+    fmt::print("next: lockstep diff {} {}\n", flags.like.empty() ? "REFERENCE" : flags.like,
+               flags.output);
   }
   return 0;
 }
@@ -81,27 +104,30 @@ int dump(DumpOptions& options) {
 }  // namespace
 
 void add_dump(CLI::App& app, Action& action) {
-  auto options = std::make_shared<DumpOptions>();
+  auto flags = std::make_shared<DumpFlags>();
   CLI::App* command = add_command(
       app, "dump", "Record what the port computes, tap by tap",
       "lockstep dump examples/storyteller --prompt-ids 591,283,298,682,273 --output /tmp/dump");
-  options->model.add_to(*command);
-  command->add_option("--output", options->output, "folder to write")->type_name("DIR");
-  command->add_option("--prompt-ids", options->prompt_ids, "token ids, separated by commas")
-      ->required();
-  command->add_option("--taps", options->request.taps,
+  flags->model.add_to(*command);
+  command->add_option("--output", flags->output, "folder to write")->type_name("DIR");
+  CLI::App* prompt = command->add_option_group("prompt", "one of");
+  prompt->add_option("--prompt-ids", flags->prompt_ids, "token ids, separated by commas");
+  prompt->add_option("--like", flags->like, "the prompts, dtypes and steps of a recording")
+      ->type_name("REF");
+  prompt->require_option(1);
+  command->add_option("--taps", flags->options.taps,
                       "pattern over module paths; '' for the logits alone")
       ->capture_default_str()
       ->type_name("GLOB");
-  command->add_flag("--inputs", options->inputs, "also the inputs of every module");
-  command->add_option("--prefill", options->request.prefill,
+  command->add_flag("--inputs", flags->inputs, "also the inputs of every module");
+  command->add_option("--prefill", flags->prefill,
                       "tokens fed at once, the rest one by one (default: all at once)");
-  command->add_option("--chunk", options->request.chunk, "feed the prefill in chunks of this size");
-  command->add_flag("--stats", options->stats, "print mean, max abs and norm of every tap");
-  command->add_flag("--json", options->json, "one JSON document on stdout");
-  command->callback([options, &action] {
-    action.json = options->json;
-    action.run = [options] { return dump(*options); };
+  command->add_option("--chunk", flags->chunk, "feed the prefill in chunks of this size");
+  command->add_flag("--stats", flags->stats, "print mean, max abs and norm of every tap");
+  command->add_flag("--json", flags->json, "one JSON document on stdout");
+  command->callback([flags, &action] {
+    action.json = flags->json;
+    action.run = [flags] { return dump(*flags); };
   });
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/log.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
 
@@ -65,6 +66,11 @@ int generate(const GenerateOptions& options) {
   pipeline_options.threads = options.model.threads;
   pipeline_options.kernels = KernelPolicy::from_environment();
   Pipeline pipeline(options.model.open(), pipeline_options);
+  const int64_t max_length = pipeline.model().max_length;
+  if (max_length > 0 && pipeline_options.max_context > max_length) {
+    log_warn(fmt::format("{} tokens asked for; the model was made for {} (max_position_embeddings)",
+                         pipeline_options.max_context, max_length));
+  }
   const std::vector<int32_t> ends =
       options.ignore_eos ? std::vector<int32_t>{} : end_tokens(pipeline.model().files);
 

@@ -33,7 +33,9 @@ Model ModelOptions::open() const {
   Registry registry;
   for (const std::string& folder : custom_architectures) registry.load_ports(folder);
   Model opened = Model::open(model, registry, type);
-  for (const std::string& notice : opened.notices()) log_info(notice);
+  for (const std::string& notice : opened.notices()) {
+    if (!quiet) log_info(notice);
+  }
   return opened;
 }
 

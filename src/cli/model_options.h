@@ -17,6 +17,7 @@ struct ModelOptions {
   std::string devices = "cpu";
   int threads = 0;
   std::vector<std::string> custom_architectures;
+  bool quiet = false;  // no notices: they were said already
 
   void add_to(CLI::App& command);
   /// Loads ports, opens, traces, audits; says the notices on stderr.

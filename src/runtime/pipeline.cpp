@@ -42,7 +42,11 @@ Model Model::open(const std::string& name, const Registry& registry, std::option
   Trace trace = lockstep::trace(architecture, files.config, files.checkpoint,
                                 dtype.value_or(default_activation_dtype(files)));
   require(trace.audit, architecture.class_name);
-  return {std::move(files), &architecture, std::move(trace)};
+  int64_t max_length = 0;
+  if (files.config.kind("max_position_embeddings") == ConfigFile::Kind::kInt) {
+    max_length = files.config.get_int("max_position_embeddings");
+  }
+  return {std::move(files), &architecture, std::move(trace), max_length};
 }
 
 std::vector<std::string> Model::notices() const {

@@ -24,6 +24,7 @@ struct Model {
   ModelFiles files;
   const LockstepArchitecture* architecture = nullptr;
   Trace trace;
+  int64_t max_length = 0;  // config.json's max_position_embeddings; 0 where it has none
 
   /// Opens, resolves, traces and audits. `dtype` is the type between modules; none takes the
   /// checkpoint's own (float32 for float16 weights). Throws as trace() and require().

@@ -1,0 +1,120 @@
+// lockstep verify: the port against a recording of the reference, run by run, tap by tap.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/model_options.h"
+#include "cli/pipelines.h"
+#include "lockstep/error.h"
+#include "parity/dump.h"
+#include "parity/report.h"
+#include "parity/verify.h"
+
+namespace lockstep::cli {
+namespace {
+
+struct VerifyOptions {
+  ModelOptions model;
+  std::string reference;
+  int tier = 6;
+  bool strict = false;
+  bool json = false;
+};
+
+// A folder for the port's dump, removed at the end.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "lockstep-verify-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr) {
+      throw Error(ErrorCode::kUnavailable, pattern + ": cannot be created", "check TMPDIR");
+    }
+    path_ = pattern;
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::filesystem::path dump() const { return path_ / "dump"; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+nlohmann::json greedy_json(const std::vector<parity::GreedyCheck>& checks) {
+  constexpr const char* kNames[] = {"same", "tie", "differs"};
+  nlohmann::json list = nlohmann::json::array();
+  for (const parity::GreedyCheck& check : checks) {
+    list.push_back({{"dtype", check.dtype},
+                    {"prompt", check.prompt},
+                    {"tokens", check.tokens},
+                    {"total", check.total},
+                    {"outcome", kNames[static_cast<int>(check.outcome)]},
+                    {"margin", check.margin},
+                    {"noise", check.noise}});
+  }
+  return list;
+}
+
+int verify(const VerifyOptions& options) {
+  const parity::Recording reference = parity::read_recording(options.reference);
+  Pipelines pipelines(options.model, reference);
+  const ScratchFolder scratch;
+  parity::dump(pipelines.all(), pipelines.sequences(), {}, scratch.dump());
+  const parity::Recording port = parity::read_recording(scratch.dump());
+  ThreadPool pool(options.model.threads);
+  parity::DiffOptions diff_options;
+  diff_options.strict = options.strict;
+  const parity::DiffReport report = parity::diff(reference, {}, port, diff_options, pool);
+  const std::vector<parity::GreedyCheck> greedy =
+      parity::check_greedy(pipelines.all(), reference, report);
+  const bool text_differs = std::ranges::any_of(greedy, [](const parity::GreedyCheck& check) {
+    return check.outcome == parity::GreedyCheck::Outcome::kDiffers;
+  });
+  if (options.json) {
+    nlohmann::json document =
+        nlohmann::json::parse(parity::report_json(reference, port, report));
+    document["greedy"] = greedy_json(greedy);
+    if (text_differs && document["verdict"] == "pass") document["verdict"] = "diverged";
+    fmt::print("{}\n", document.dump());
+  } else {
+    parity::ReportOptions report_options;
+    report_options.colour = isatty(STDOUT_FILENO) != 0;
+    fmt::print("{}{}", parity::report_text(reference, port, report, report_options),
+               parity::greedy_text(greedy));
+    if (greedy.empty()) fmt::print("greedy: the reference recorded no text\n");
+    if (text_differs) fmt::print("DIVERGED: the greedy text differs beyond the noise\n");
+  }
+  if (report.outcome == parity::Outcome::kUndecided) return 2;
+  return report.outcome == parity::Outcome::kPass && !text_differs ? 0 : 1;
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app, Action& action) {
+  auto options = std::make_shared<VerifyOptions>();
+  CLI::App* command = add_command(
+      app, "verify", "The port against a recording of the reference: every tap, every step",
+      "lockstep verify examples/storyteller --reference examples/storyteller/reference");
+  options->model.add_to(*command);
+  command->add_option("--reference", options->reference, "recording of the reference")
+      ->required()
+      ->type_name("REF");
+  command->add_option("--tier", options->tier, "6: parity per position; the only one there is")
+      ->check(CLI::IsMember({6}));
+  command->add_flag("--strict", options->strict, "diverged above 1.5 times the floor");
+  command->add_flag("--json", options->json, "one JSON document on stdout");
+  command->callback([options, &action] {
+    action.json = options->json;
+    action.run = [options] { return verify(*options); };
+  });
+}
+
+}  // namespace lockstep::cli
