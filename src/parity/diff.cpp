@@ -402,6 +402,7 @@ void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
   }
   const bool explained = first >= first_flip_;
   tap.judgement = explained ? Judgement::kWatch : Judgement::kUnjudged;
+  tap.maybe_routing = !explained;
   tap.note = fmt::format("{} of {} tokens apart, from token {}: {}", apart, tokens.size(), first,
                          explained ? "other experts were chosen before"
                                    : "other experts? their ids were not recorded");

@@ -61,6 +61,8 @@ struct TapDiff {
   Bands bands;
   double ratio = 0;  // the worst g/f of the parts, in units of the whole tensor's bands
   Judgement judgement = Judgement::kUnjudged;
+  /// Within its bands but for a few tokens, for which a router may have chosen other experts.
+  bool maybe_routing = false;
   bool token0_clean = true;
   double token0_g = 0;
   std::string note;

@@ -71,6 +71,35 @@ TEST_F(Diff, OneWrongTokenIsNotDilutedInBfloat16) {
   EXPECT_NE(c.find("diverged")->message.find("token 300"), std::string::npos) << c.findings();
 }
 
+TEST_F(Diff, SingleTokensOfAnExpertsModelNeedEvidence) {
+  ids = some_ids(64);
+  reference = truth_run(ids);
+  low = as_bfloat16(reference, 0.01f, 3);
+  low_port = as_bfloat16(reference, 0.01f, 4);
+  port = port_run(ids);
+  for (const char* path : {"model.layers.1.mlp", "model.layers.1", "model.layers.2"}) {
+    auto& values = low_port.tap(path).values;
+    for (size_t i = 40 * kWidth; i < 41 * kWidth; ++i) values[i] = -values[i];
+  }
+  const auto with_experts = [&](const std::vector<FakeRun>& p) {
+    const auto r = write_dump(folder / "reference", {reference, low});
+    Compared c{read_recording(r), read_recording(write_dump(folder / "port", p)), {}};
+    c.reference.has_experts = true;
+    ThreadPool pool(1);
+    c.report = diff(c.reference, {}, c.port, {}, pool);
+    return c;
+  };
+  // Nothing says that it was a near tie: no pass, and no operator blamed.
+  const Compared alone = with_experts({low_port});
+  EXPECT_EQ(alone.report.outcome, Outcome::kUndecided) << alone.findings();
+  EXPECT_NE(alone.find("routing"), nullptr);
+  // The same prompt is clean in float32: the computation is right.
+  const Compared both = with_experts({port, low_port});
+  EXPECT_EQ(both.report.outcome, Outcome::kPass) << both.findings();
+  // Without experts there is no such excuse.
+  EXPECT_EQ(compare({reference, low}, {port, low_port}).report.outcome, Outcome::kDiverged);
+}
+
 TEST_F(Diff, MassiveChannelDoesNotHideTheRest) {
   for (FakeRun* run : {&reference, &low, &low_port}) {
     auto& values = run->tap("model.layers.1").values;
