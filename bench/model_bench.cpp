@@ -64,8 +64,8 @@ void dry_build(benchmark::State& state) {
   const LlamaShape& s = kLlama70B;
   for (auto _ : state) {
     const ConfigFile config = ConfigFile::parse(json, "config.json");
-    const Trace trace = lockstep::trace(Registry().resolve(config), config, checkpoint,
-                                        DType::kBFloat16);
+    const Trace trace =
+        lockstep::trace(Registry().resolve(config), config, checkpoint, DType::kBFloat16);
     require(trace.audit, trace.graph.architecture);
     if (trace.graph.parameters.size() != static_cast<size_t>(9 * s.layers + 3)) {
       state.SkipWithError("the graph lacks weights");

@@ -88,7 +88,7 @@ def check_file(root, table, path, found):
         found.append(f"{path}:1: folder {folder or path.parent} is not in scripts/layers.txt")
         return
     groups = set(table.groups_of[folder])
-    if re.search(r"_(test|fuzz)\.(cpp|cc)$", path.name):
+    if re.search(r"_(test|fuzz)\.(cpp|cc)$|_test_util\.h$|^test_.*\.h$", path.name):
         groups.update(TEST_GROUPS)
     allowed = [folder, *table.folders[folder]]
     is_header = path.name.endswith((".h", ".hpp", ".inc", ".h.in"))

@@ -18,8 +18,7 @@ struct Outcome {
 };
 
 Outcome run(const std::string& arguments, const char* redirect = "2>&1") {
-  const std::string command =
-      LOCKSTEP_BINARY_DIR "/bin/lockstep " + arguments + " " + redirect;
+  const std::string command = LOCKSTEP_BINARY_DIR "/bin/lockstep " + arguments + " " + redirect;
   FILE* pipe = popen(command.c_str(), "r");
   std::string text;
   char buffer[4096];
@@ -90,7 +89,8 @@ Case header_case(const char* name, std::function<void(json&)> edit,
 
 std::vector<Case> cases() {
   return {
-      config_case("UnknownArchitecture", [](json& c) { c["architectures"] = {"NoSuchForCausalLM"}; },
+      config_case("UnknownArchitecture",
+                  [](json& c) { c["architectures"] = {"NoSuchForCausalLM"}; },
                   {"architectures", "NoSuchForCausalLM", "LlamaForCausalLM"}),
       config_case("NoArchitecture", [](json& c) { c.erase("architectures"); }, {"architectures"}),
       config_case("ZeroLayers", [](json& c) { c["num_hidden_layers"] = 0; },
@@ -119,13 +119,15 @@ std::vector<Case> cases() {
                   {"surplus", "model.layers.3."}),
       config_case("ContradictsHeaders", [](json& c) { c["hidden_size"] = 128; },
                   {"model.embed_tokens.weight", "[957, 128]", "[957, 64]"}),
-      {"NotJson", [](Checkpoint& c) { write_text(c.folder() / "config.json", "{\"a\": "); },
+      {"NotJson",
+       [](Checkpoint& c) { write_text(c.folder() / "config.json", "{\"a\": "); },
        {"config.json"}},
-      {"NoConfig", [](Checkpoint& c) { fs::remove(c.folder() / "config.json"); },
-       {"config.json"}},
-      {"NoWeights", [](Checkpoint& c) { fs::remove(c.folder() / "model.safetensors"); },
+      {"NoConfig", [](Checkpoint& c) { fs::remove(c.folder() / "config.json"); }, {"config.json"}},
+      {"NoWeights",
+       [](Checkpoint& c) { fs::remove(c.folder() / "model.safetensors"); },
        {"model.safetensors"}},
-      {"TruncatedHeader", [](Checkpoint& c) { c.set_weights(c.weights().substr(0, 100)); },
+      {"TruncatedHeader",
+       [](Checkpoint& c) { c.set_weights(c.weights().substr(0, 100)); },
        {"model.safetensors"}},
       {"TruncatedData",
        [](Checkpoint& c) { c.set_weights(c.weights().substr(0, c.weights().size() - 10)); },
@@ -139,9 +141,12 @@ std::vector<Case> cases() {
        },
        {"model.safetensors"}},
       header_case("Overlap",
-                  [](json& h) { h[kQ]["data_offsets"] = h["lm_head.weight"]["data_offsets"]; },
-                  {}),
-      header_case("LyingShape", [](json& h) { h[kQ]["shape"] = {64, 65}; }, {kQ}),
+                  [](json& h) { h[kQ]["data_offsets"] = h["lm_head.weight"]["data_offsets"]; }, {}),
+      header_case("LyingShape",
+                  [](json& h) {
+                    h[kQ]["shape"] = {64, 65};
+                  },
+                  {kQ}),
       header_case("UnknownDtype", [](json& h) { h[kQ]["dtype"] = "BF17"; }, {kQ, "BF17"}),
       header_case("MissingTensor",
                   [](json& h) {
@@ -149,8 +154,7 @@ std::vector<Case> cases() {
                     h.erase(kQ);
                   },
                   {"missing", kQ, "[64, 64]", "surplus", "model.layers.1.self_attn.other"}),
-      header_case("WrongDtype",
-                  [](json& h) { h[kQ]["dtype"] = "I16"; }, {kQ, "bfloat16", "int16"}),
+      header_case("WrongDtype", [](json& h) { h[kQ]["dtype"] = "I16"; }, {kQ, "bfloat16", "int16"}),
   };
 }
 
@@ -197,14 +201,14 @@ TEST(BadShardsTest, IndexAndShardsMustAgree) {
 
 TEST(BadPromptTest, IdsAreChecked) {
   const std::string model = "'" + fixture("llama").string() + "' ";
-  for (const auto& [ids, part] : std::vector<std::pair<std::string, std::string>>{
-           {"''", "--prompt-ids"},
-           {"1,,2", "place 1"},
-           {"1,two", "two"},
-           {"1,2.5", "2.5"},
-           {"99999999999999", "99999999999999"},
-           {"957", "957"},
-           {"1,-1", "-1"}}) {
+  for (const auto& [ids, part] :
+       std::vector<std::pair<std::string, std::string>>{{"''", "--prompt-ids"},
+                                                        {"1,,2", "place 1"},
+                                                        {"1,two", "two"},
+                                                        {"1,2.5", "2.5"},
+                                                        {"99999999999999", "99999999999999"},
+                                                        {"957", "957"},
+                                                        {"1,-1", "-1"}}) {
     for (const char* command : {"generate ", "dump --stats "}) {
       const Outcome outcome = run(command + model + "--prompt-ids=" + ids);
       EXPECT_EQ(outcome.status, 2) << command << ids;

@@ -13,12 +13,23 @@ const std::vector<int32_t> kPrompt = {591, 283, 298, 682, 273};
 
 // LlamaConfig's defaults in transformers 5.
 const json kLlamaDefaults = {
-    {"vocab_size", 32000},      {"hidden_size", 4096},        {"intermediate_size", 11008},
-    {"num_hidden_layers", 32},  {"num_attention_heads", 32},  {"hidden_act", "silu"},
-    {"max_position_embeddings", 2048}, {"initializer_range", 0.02}, {"rms_norm_eps", 1e-6},
-    {"use_cache", true},        {"bos_token_id", 1},          {"eos_token_id", 2},
-    {"pretraining_tp", 1},      {"tie_word_embeddings", false}, {"attention_bias", false},
-    {"attention_dropout", 0.0}, {"mlp_bias", false},
+    {"vocab_size", 32000},
+    {"hidden_size", 4096},
+    {"intermediate_size", 11008},
+    {"num_hidden_layers", 32},
+    {"num_attention_heads", 32},
+    {"hidden_act", "silu"},
+    {"max_position_embeddings", 2048},
+    {"initializer_range", 0.02},
+    {"rms_norm_eps", 1e-6},
+    {"use_cache", true},
+    {"bos_token_id", 1},
+    {"eos_token_id", 2},
+    {"pretraining_tp", 1},
+    {"tie_word_embeddings", false},
+    {"attention_bias", false},
+    {"attention_dropout", 0.0},
+    {"mlp_bias", false},
 };
 
 std::vector<double> logits_with(const std::string& name, const json& config) {
@@ -45,7 +56,8 @@ TEST_P(ConfigDefaultsTest, DefaultValuedKeysCanBeLeftOut) {
     ++n;
   }
   // head_dim defaults to hidden_size / num_attention_heads, key/value heads to all heads.
-  if (config["head_dim"] == config["hidden_size"].get<int>() / config["num_attention_heads"].get<int>()) {
+  if (config["head_dim"] ==
+      config["hidden_size"].get<int>() / config["num_attention_heads"].get<int>()) {
     stripped.erase("head_dim");
     ++n;
   }

@@ -56,8 +56,7 @@ void check_steps(Pipeline& pipeline, const Golden& golden, const std::vector<int
     worst = std::max(worst, error);
     double sum = 0;
     for (const double x : row) sum += std::exp(x - row[argmax(logits, 0)]);
-    EXPECT_NEAR(std::log(sum) + row[argmax(logits, 0)], lse[step],
-                kLogitsBar * std::abs(lse[step]))
+    EXPECT_NEAR(std::log(sum) + row[argmax(logits, 0)], lse[step], kLogitsBar * std::abs(lse[step]))
         << name << " step " << step;
     if (margins[step] >= kTieMargin) {
       EXPECT_EQ(argmax(logits, 0), greedy[step]) << name << " step " << step;

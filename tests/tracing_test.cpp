@@ -101,8 +101,7 @@ void replay(Pipeline& pipeline, uint32_t call) {
     }
   }
   std::map<ValueId, Tensor> seen;
-  pipeline.observe(observed,
-                   [&](ValueId v, const View& rows) { seen[v] = Tensor::copy_of(rows); });
+  pipeline.observe(observed, [&](ValueId v, const View& rows) { seen[v] = Tensor::copy_of(rows); });
   all_logits(pipeline, kPrompt);
   pipeline.observe({}, nullptr);
 

@@ -38,7 +38,7 @@ enum LockstepAttrKind {
 };
 typedef struct LockstepAttr {
   const char* name;
-  uint32_t kind;          // LockstepAttrKind; the field that holds the value
+  uint32_t kind;  // LockstepAttrKind; the field that holds the value
   int64_t integer;
   double number;
   const char* text;

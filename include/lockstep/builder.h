@@ -38,8 +38,8 @@ class Value {
 /// A named constant of an op.
 class Attr {
  public:
-  using Data = std::variant<int64_t, double, std::string, std::vector<int64_t>,
-                            std::vector<double>>;
+  using Data =
+      std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<double>>;
   Attr(const char* name, Data data) : name_(name), data_(std::move(data)) {}
   /// Points into this object.
   LockstepAttr raw() const;
@@ -93,9 +93,7 @@ class Builder {
     return {this, value};
   }
   void tap(const char* name, const Value& value) { check(api_.tap(raw_, name, value.raw())); }
-  void output(const char* name, const Value& value) {
-    check(api_.output(raw_, name, value.raw()));
-  }
+  void output(const char* name, const Value& value) { check(api_.output(raw_, name, value.raw())); }
 
   /// An op with one output.
   Value op(const char* name, std::initializer_list<Value> inputs,
@@ -141,8 +139,8 @@ inline int64_t Value::size(int i) const {
   const int n = static_cast<int>(dims.size());
   const int at = i < 0 ? i + n : i;
   if (at < 0 || at >= n) {
-    throw Error(ErrorCode::kOutOfRange, "size(" + std::to_string(i) + ") of a value of rank " +
-                                            std::to_string(n));
+    throw Error(ErrorCode::kOutOfRange,
+                "size(" + std::to_string(i) + ") of a value of rank " + std::to_string(n));
   }
   if (dims[at].symbol != LOCKSTEP_ONE) {
     throw Error(ErrorCode::kFailedPrecondition,

@@ -11,8 +11,9 @@
 namespace lockstep {
 
 /// An absent key and a null both take `fallback`, the default of the reference's config class;
-/// without a fallback they are an error. A value of another kind is an error that names config.json,
-/// the key, expected and found. Every read is remembered: keys nobody read are reported.
+/// without a fallback they are an error. A value of another kind is an error that names
+/// config.json, the key, expected and found. Every read is remembered: keys nobody read are
+/// reported.
 class Config {
  public:
   explicit Config(Builder& builder, std::string prefix = {})
@@ -50,8 +51,8 @@ class Config {
     double value = 0;
     builder_->check(api().config_number(builder_->raw(), path(key).c_str(), &value));
     if (!std::isfinite(value)) {
-      throw Error(ErrorCode::kOutOfRange, where(key) + ": expected a finite number, found " +
-                                              std::to_string(value));
+      throw Error(ErrorCode::kOutOfRange,
+                  where(key) + ": expected a finite number, found " + std::to_string(value));
     }
     return value;
   }

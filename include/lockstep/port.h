@@ -37,20 +37,20 @@ int build_model(const LockstepApi* api, LockstepBuilder* raw) noexcept {
 }  // namespace lockstep::internal
 
 /// `slug` is the folder's name; Model takes (Scope, const Config&) and is called with a Step.
-#define LOCKSTEP_ARCHITECTURE(slug, class_name, base_model_prefix, Model)   \
-  extern "C" const LockstepArchitecture lockstep_architecture_##slug;       \
-  const LockstepArchitecture lockstep_architecture_##slug = {               \
+#define LOCKSTEP_ARCHITECTURE(slug, class_name, base_model_prefix, Model) \
+  extern "C" const LockstepArchitecture lockstep_architecture_##slug;     \
+  const LockstepArchitecture lockstep_architecture_##slug = {             \
       class_name, #slug, base_model_prefix, &lockstep::internal::build_model<Model>};
 
 #ifdef LOCKSTEP_BUILTIN
 #define LOCKSTEP_PORT(slug)
 #else
 /// The entry of a compiled port.
-#define LOCKSTEP_PORT(slug)                                                                    \
-  extern "C" __attribute__((visibility("default"))) const LockstepPort* lockstep_port(void) {  \
-    static const LockstepArchitecture* const architectures[] = {&lockstep_architecture_##slug}; \
-    static const LockstepPort port = {LOCKSTEP_ABI_VERSION, LOCKSTEP_SDK_VERSION,              \
-                                      architectures, 1};                                       \
-    return &port;                                                                              \
+#define LOCKSTEP_PORT(slug)                                                                      \
+  extern "C" __attribute__((visibility("default"))) const LockstepPort* lockstep_port(void) {    \
+    static const LockstepArchitecture* const architectures[] = {&lockstep_architecture_##slug};  \
+    static const LockstepPort port = {LOCKSTEP_ABI_VERSION, LOCKSTEP_SDK_VERSION, architectures, \
+                                      1};                                                        \
+    return &port;                                                                                \
   }
 #endif

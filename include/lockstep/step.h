@@ -35,11 +35,10 @@ class Step {
     b.tap("v", v);
     const Value k_cache = b.paged_cache("k_cache", k.size(-2), k.size(-1));
     const Value v_cache = b.paged_cache("v_cache", v.size(-2), v.size(-1));
-    const Value context =
-        b.op("attention",
-             {q, k, v, b.input("@positions"), b.input("@row_offsets"), b.input("@page_offsets"),
-              b.input("@pages"), k_cache, v_cache},
-             {{"scale", options.scale}});
+    const Value context = b.op("attention",
+                               {q, k, v, b.input("@positions"), b.input("@row_offsets"),
+                                b.input("@page_offsets"), b.input("@pages"), k_cache, v_cache},
+                               {{"scale", options.scale}});
     b.tap("context", context);
     return context;
   }

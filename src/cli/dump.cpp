@@ -1,16 +1,17 @@
 // lockstep dump: what the port computes, tap by tap, as a folder that `lockstep diff` reads.
+#include "parity/dump.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
 #include "lockstep/error.h"
-#include "parity/dump.h"
 
 namespace lockstep::cli {
 namespace {
@@ -115,8 +116,9 @@ void add_dump(CLI::App& app, Action& action) {
   prompt->add_option("--like", flags->like, "the prompts, dtypes and steps of a recording")
       ->type_name("REF");
   prompt->require_option(1);
-  command->add_option("--taps", flags->options.taps,
-                      "pattern over module paths; '' for the logits alone")
+  command
+      ->add_option("--taps", flags->options.taps,
+                   "pattern over module paths; '' for the logits alone")
       ->capture_default_str()
       ->type_name("GLOB");
   command->add_flag("--inputs", flags->inputs, "also the inputs of every module");

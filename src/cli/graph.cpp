@@ -88,10 +88,10 @@ int graph(const GraphOptions& options) {
   if (!options.module.empty()) {
     const std::optional<uint32_t> call = g.find_call(options.module);
     if (!call) {
-      throw Error(ErrorCode::kNotFound,
-                  fmt::format("--module: {} is no module path of {}", options.module,
-                              g.architecture),
-                  "`lockstep graph MODEL` lists them");
+      throw Error(
+          ErrorCode::kNotFound,
+          fmt::format("--module: {} is no module path of {}", options.module, g.architecture),
+          "`lockstep graph MODEL` lists them");
     }
     begin = g.calls[*call].begin;
     end = g.calls[*call].end;

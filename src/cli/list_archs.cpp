@@ -38,8 +38,9 @@ void add_list_archs(CLI::App& app, Action& action) {
                                   "lockstep list-archs --match LlamaForCausalLM");
   command->add_option("--match", options->match, "one class name; status 1 when not registered")
       ->type_name("CLASS");
-  command->add_option("--custom-architectures", options->custom_architectures,
-                      "folder of a compiled port")
+  command
+      ->add_option("--custom-architectures", options->custom_architectures,
+                   "folder of a compiled port")
       ->type_name("DIR");
   command->add_flag("--json", options->json, "one JSON document on stdout");
   command->callback([options, &action] {

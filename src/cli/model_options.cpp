@@ -13,12 +13,14 @@ namespace lockstep::cli {
 void ModelOptions::add_to(CLI::App& command) {
   command.add_option("MODEL", model, "folder in Hugging Face layout, or a cached Hub id")
       ->required();
-  command.add_option("--dtype", dtype, "float32 or bfloat16 between modules (default: the model's)");
+  command.add_option("--dtype", dtype,
+                     "float32 or bfloat16 between modules (default: the model's)");
   command.add_option("--devices", devices, "cpu")->capture_default_str();
   command.add_option("--threads", threads, "threads (default: one per core)")
       ->check(CLI::Range(0, 1024));
-  command.add_option("--custom-architectures", custom_architectures,
-                     "folder of a compiled port; may be given more than once")
+  command
+      .add_option("--custom-architectures", custom_architectures,
+                  "folder of a compiled port; may be given more than once")
       ->type_name("DIR");
 }
 
@@ -50,10 +52,11 @@ std::vector<int32_t> parse_ids(const std::string& flag, const std::string& text)
     int32_t id = 0;
     const auto [stop, error] = std::from_chars(item.data(), item.data() + item.size(), id);
     if (error != std::errc{} || stop != item.data() + item.size()) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("{}: expected whole numbers separated by commas, found {} at place {}",
-                              flag, quote_text(item), ids.size()),
-                  "for example " + flag + " 591,283,298");
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("{}: expected whole numbers separated by commas, found {} at place {}", flag,
+                      quote_text(item), ids.size()),
+          "for example " + flag + " 591,283,298");
     }
     ids.push_back(id);
     begin = end + 1;

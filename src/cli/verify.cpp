@@ -1,4 +1,6 @@
 // lockstep verify: the port against a recording of the reference, run by run, tap by tap.
+#include "parity/verify.h"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -14,7 +16,6 @@
 #include "lockstep/error.h"
 #include "parity/dump.h"
 #include "parity/report.h"
-#include "parity/verify.h"
 
 namespace lockstep::cli {
 namespace {
@@ -79,8 +80,7 @@ int verify(const VerifyOptions& options) {
     return check.outcome == parity::GreedyCheck::Outcome::kDiffers;
   });
   if (options.json) {
-    nlohmann::json document =
-        nlohmann::json::parse(parity::report_json(reference, port, report));
+    nlohmann::json document = nlohmann::json::parse(parity::report_json(reference, port, report));
     document["greedy"] = greedy_json(greedy);
     if (text_differs && document["verdict"] == "pass") document["verdict"] = "diverged";
     fmt::print("{}\n", document.dump());

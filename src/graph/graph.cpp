@@ -171,9 +171,9 @@ std::vector<Tap> list_taps(const Graph& graph, std::string_view pattern, TapInpu
     const Call& call = graph.calls[functional.call];
     const std::string path = call.path + "/" + functional.name;
     if (!glob_match(pattern, path)) continue;
-    found.push_back({uint64_t{functional.value.node} * 2 + 1,
-                     {path, call.class_name, Tap::Role::kOutput, {}, 0, call.index,
-                      functional.value}});
+    found.push_back(
+        {uint64_t{functional.value.node} * 2 + 1,
+         {path, call.class_name, Tap::Role::kOutput, {}, 0, call.index, functional.value}});
   }
   // Inner calls end where outer ones do: equal places keep the innermost first.
   std::stable_sort(found.begin(), found.end(), [](const Ordered& a, const Ordered& b) {

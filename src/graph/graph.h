@@ -63,8 +63,8 @@ struct FunctionalTap {
 /// A weight the graph needs, and where the checkpoint has it.
 struct Parameter {
   uint32_t node = 0;
-  std::string path;    // module path and parameter name
-  std::string stored;  // the checkpoint's name for it
+  std::string path;     // module path and parameter name
+  std::string stored;   // the checkpoint's name for it
   std::string tied_to;  // path of the parameter whose weight it shares; empty if none
 };
 

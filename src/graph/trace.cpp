@@ -22,15 +22,19 @@ struct StepInput {
 };
 // What the runtime brings to a step (runtime/pipeline.h); all int32 vectors.
 constexpr StepInput kStepInputs[] = {
-    {"@input_ids", Symbol::kTokens},           {"@positions", Symbol::kTokens},
-    {"@row_offsets", Symbol::kSequenceOffsets}, {"@page_offsets", Symbol::kSequenceOffsets},
-    {"@pages", Symbol::kStepPages},            {"@logit_rows", Symbol::kLogitRows},
+    {"@input_ids", Symbol::kTokens},
+    {"@positions", Symbol::kTokens},
+    {"@row_offsets", Symbol::kSequenceOffsets},
+    {"@page_offsets", Symbol::kSequenceOffsets},
+    {"@pages", Symbol::kStepPages},
+    {"@logit_rows", Symbol::kLogitRows},
 };
 }  // namespace
 
 // The host's side of the C table: one object a trace.
 struct LockstepBuilder {
-  LockstepBuilder(const LockstepArchitecture& a, const ConfigFile& c, const Checkpoint& k, DType dtype)
+  LockstepBuilder(const LockstepArchitecture& a, const ConfigFile& c, const Checkpoint& k,
+                  DType dtype)
       : architecture(a), config(c), checkpoint(k) {
     graph.architecture = a.class_name;
     graph.activation_dtype = dtype;
@@ -109,9 +113,9 @@ struct LockstepBuilder {
                    const TensorEntry& entry) {
     const TensorType found{entry.dtype, Shape(entry.shape)};
     if (!std::ranges::equal(entry.shape, shape)) {
-      audit.mismatched.push_back(fmt::format(
-          "{}: expected {} from {}, found {} in {}", path, to_string(Shape(shape)), config.file(),
-          to_string(found), checkpoint.file_of(entry)));
+      audit.mismatched.push_back(fmt::format("{}: expected {} from {}, found {} in {}", path,
+                                             to_string(Shape(shape)), config.file(),
+                                             to_string(found), checkpoint.file_of(entry)));
     } else if (entry.dtype != DType::kFloat32 && entry.dtype != DType::kBFloat16 &&
                entry.dtype != DType::kFloat16) {
       audit.mismatched.push_back(
@@ -160,9 +164,8 @@ struct LockstepBuilder {
       // Only the tied name is stored: the reference lets the source read it.
       owner->stored = tie.stored = own->name;
       graph.nodes[source.node].outputs[0].dtype = own->dtype;
-      std::erase_if(audit.missing, [&](const std::string& line) {
-        return line.starts_with(source_path + " ");
-      });
+      std::erase_if(audit.missing,
+                    [&](const std::string& line) { return line.starts_with(source_path + " "); });
     } else if (own != nullptr) {
       tie.stored_twice = true;
     }
@@ -189,10 +192,11 @@ struct LockstepBuilder {
 
   uint32_t cache(const std::string& name, uint32_t kind, std::span<const int64_t> shape) {
     if (kind != LOCKSTEP_CACHE_PAGED || shape.size() != 2) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("cache {}: expected the paged kind with [heads, width], found kind {} "
-                              "of rank {}",
-                              name, kind, shape.size()));
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("cache {}: expected the paged kind with [heads, width], found kind {} "
+                      "of rank {}",
+                      name, kind, shape.size()));
     }
     std::string full = "@" + where();
     if (!open_calls.empty() && graph.calls[open_calls.back()].index > 0) {
@@ -269,9 +273,15 @@ Attrs convert_attrs(const LockstepAttr* attrs, size_t n) {
   for (size_t i = 0; i < n; ++i) {
     const LockstepAttr& a = attrs[i];
     switch (a.kind) {
-      case LOCKSTEP_ATTR_INT: converted.set(a.name, a.integer); break;
-      case LOCKSTEP_ATTR_FLOAT: converted.set(a.name, a.number); break;
-      case LOCKSTEP_ATTR_STRING: converted.set(a.name, std::string(a.text)); break;
+      case LOCKSTEP_ATTR_INT:
+        converted.set(a.name, a.integer);
+        break;
+      case LOCKSTEP_ATTR_FLOAT:
+        converted.set(a.name, a.number);
+        break;
+      case LOCKSTEP_ATTR_STRING:
+        converted.set(a.name, std::string(a.text));
+        break;
       case LOCKSTEP_ATTR_INTS:
         converted.set(a.name, std::vector<int64_t>(a.integers, a.integers + a.length));
         break;
@@ -298,8 +308,8 @@ int api_enter(LockstepBuilder* b, const char* path, const char* class_name,
     call.parent = b->open_calls.empty() ? kNoCall : b->open_calls.back();
     call.begin = static_cast<uint32_t>(b->graph.nodes.size());
     for (size_t i = 0; i < n; ++i) {
-      call.inputs.push_back({arguments[i].name == nullptr ? "" : arguments[i].name,
-                             b->value(arguments[i].value)});
+      call.inputs.push_back(
+          {arguments[i].name == nullptr ? "" : arguments[i].name, b->value(arguments[i].value)});
     }
     b->open_calls.push_back(static_cast<uint32_t>(b->graph.calls.size()));
     b->graph.calls.push_back(std::move(call));
@@ -403,10 +413,10 @@ const LockstepApi kApi = {
         [](LockstepBuilder* b, const char* pattern, const char* reason) {
           return guarded(b, [&] { b->drops.emplace_back(pattern, reason); });
         },
-    .input =
-        [](LockstepBuilder* b, const char* name, LockstepValue* value) {
-          return guarded(b, [&] { *value = {b->input(name), 0}; });
-        },
+    .input = [](LockstepBuilder* b, const char* name,
+                LockstepValue* value) { return guarded(b, [&] {
+                                          *value = {b->input(name), 0};
+                                        }); },
     .cache =
         [](LockstepBuilder* b, const char* name, uint32_t kind, const int64_t* shape, size_t rank,
            LockstepValue* value) {
@@ -455,8 +465,8 @@ std::string location_of(const Checkpoint& checkpoint) {
   std::string message = builder.message;
   if (!message.starts_with(builder.config.file())) message = builder.config.file() + ": " + message;
   if (!builder.audit.mismatched.empty()) {
-    std::string text = fmt::format("{} does not fit {}", builder.audit.location,
-                                   builder.architecture.class_name);
+    std::string text =
+        fmt::format("{} does not fit {}", builder.audit.location, builder.architecture.class_name);
     append_lines(text, "wrong shape or dtype", builder.audit.mismatched);
     message = text + "\n  and then: " + message;
   }

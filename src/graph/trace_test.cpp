@@ -139,9 +139,8 @@ TEST_F(TraceTest, HeadAloneServesTheEmbedding) {
 }
 
 TEST_F(TraceTest, NamesBindWithoutTheBaseModelPrefix) {
-  const Trace t = trace_tiny({{"embed.weight", {16, 8}},
-                              {"block.up.weight", {16, 8}},
-                              {"block.down.weight", {8, 16}}});
+  const Trace t = trace_tiny(
+      {{"embed.weight", {16, 8}}, {"block.up.weight", {16, 8}}, {"block.down.weight", {8, 16}}});
   EXPECT_TRUE(t.audit.holds());
   EXPECT_EQ(t.audit.prefix_change, "-model.");
 }
@@ -165,9 +164,10 @@ TEST_F(TraceTest, ShapeAgainstHeaderNamesBothAndComesBeforeWhatFollowsFromIt) {
   tensors[1].second = {16, 9};
   const Trace t = trace_tiny(tensors);
   ASSERT_EQ(t.audit.mismatched.size(), 1u);
-  expect_has(t.audit.mismatched[0],
-             {"model.block.up.weight", "[16, 8]", "[16, 9]", "config.json"});
-  g_extra = [](Builder& b, const Value& x) { b.op("reshape", {x}, {{"tail", std::vector<int64_t>{3}}}); };
+  expect_has(t.audit.mismatched[0], {"model.block.up.weight", "[16, 8]", "[16, 9]", "config.json"});
+  g_extra = [](Builder& b, const Value& x) {
+    b.op("reshape", {x}, {{"tail", std::vector<int64_t>{3}}});
+  };
   expect_has(error_of([&] { trace_tiny(tensors); }),
              {"[16, 9]", "and then", "config.json", "[reshape]"});
 }

@@ -80,11 +80,11 @@ std::string greedy_text(const std::vector<GreedyCheck>& checks) {
       text += fmt::format("all {} tokens are the reference's\n", check.total);
       continue;
     }
-    text += fmt::format("{} of {} tokens, then {} for {}; the reference's margin there {:.3g}, noise "
-                        "{:.3g}: {}\n",
-                        check.tokens - 1, check.total, check.found, check.expected, check.margin,
-                        check.noise,
-                        check.outcome == GreedyCheck::Outcome::kTie ? "a tie" : "a difference");
+    text += fmt::format(
+        "{} of {} tokens, then {} for {}; the reference's margin there {:.3g}, noise "
+        "{:.3g}: {}\n",
+        check.tokens - 1, check.total, check.found, check.expected, check.margin, check.noise,
+        check.outcome == GreedyCheck::Outcome::kTie ? "a tie" : "a difference");
   }
   return text;
 }

@@ -10,7 +10,7 @@ namespace lockstep {
 namespace {
 
 constexpr const char* kSymbolNames[kNumSymbols] = {
-    "one",        "tokens",     "sequences",  "sequence offsets",
+    "one",        "tokens",     "sequences",   "sequence offsets",
     "logit rows", "step pages", "cache pages", "page size"};
 
 std::string call_path(const Graph& graph, const Node& node) {
@@ -85,17 +85,17 @@ void Executor::shape_view(View& view, const TensorType& type, const SymbolValues
 void Executor::check_inputs(const SymbolValues& now) const {
   for (int s = 0; s < kNumSymbols; ++s) {
     if (now[s] < 0 || now[s] > most_[s]) {
-      throw Error(ErrorCode::kOutOfRange, fmt::format("{}: expected 0 to {}, found {}",
-                                                      kSymbolNames[s], most_[s], now[s]));
+      throw Error(ErrorCode::kOutOfRange,
+                  fmt::format("{}: expected 0 to {}, found {}", kSymbolNames[s], most_[s], now[s]));
     }
   }
   for (const auto& [name, n] : inputs_) {
     const View& bound = views_[first_[n]];
     View expected;
     shape_view(expected, graph_.nodes[n].outputs[0], now);
-    const bool fits = bound.dtype == expected.dtype && bound.rank == expected.rank &&
-                      std::equal(bound.shape.begin(), bound.shape.begin() + bound.rank,
-                                 expected.shape.begin());
+    const bool fits =
+        bound.dtype == expected.dtype && bound.rank == expected.rank &&
+        std::equal(bound.shape.begin(), bound.shape.begin() + bound.rank, expected.shape.begin());
     if (bound.data == nullptr || !fits) {
       throw Error(ErrorCode::kFailedPrecondition,
                   fmt::format("input {}: expected {}, found {}", name, to_string(expected),

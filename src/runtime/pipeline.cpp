@@ -159,11 +159,12 @@ void Pipeline::check(std::span<const Segment> segments) const {
   }
   if (n_tokens > options_.max_tokens || n_rows > options_.max_logit_rows ||
       static_cast<int64_t>(segments.size()) > options_.max_sequences) {
-    throw Error(ErrorCode::kOutOfRange,
-                fmt::format("a step of {} tokens, {} logit rows, {} sequences: the pipeline was made "
-                            "for {}, {}, {}",
-                            n_tokens, n_rows, segments.size(), options_.max_tokens,
-                            options_.max_logit_rows, options_.max_sequences));
+    throw Error(
+        ErrorCode::kOutOfRange,
+        fmt::format("a step of {} tokens, {} logit rows, {} sequences: the pipeline was made "
+                    "for {}, {}, {}",
+                    n_tokens, n_rows, segments.size(), options_.max_tokens, options_.max_logit_rows,
+                    options_.max_sequences));
   }
   if (n_pages > static_cast<int64_t>(free_pages_.size())) {
     throw Error(ErrorCode::kResourceExhausted,
@@ -218,9 +219,12 @@ View Pipeline::step(std::span<const Segment> segments) {
   now[static_cast<size_t>(Symbol::kLogitRows)] = static_cast<int64_t>(logit_rows_.size());
   now[static_cast<size_t>(Symbol::kStepPages)] = static_cast<int64_t>(pages_.size());
   const std::pair<const char*, const std::vector<int32_t>*> inputs[] = {
-      {"@input_ids", &input_ids_},       {"@positions", &positions_},
-      {"@row_offsets", &row_offsets_},   {"@page_offsets", &page_offsets_},
-      {"@pages", &pages_},               {"@logit_rows", &logit_rows_}};
+      {"@input_ids", &input_ids_},
+      {"@positions", &positions_},
+      {"@row_offsets", &row_offsets_},
+      {"@page_offsets", &page_offsets_},
+      {"@pages", &pages_},
+      {"@logit_rows", &logit_rows_}};
   for (const auto& [name, values] : inputs) {
     // A port that needs no positions, say, has no such input.
     if (executor_->has_input(name)) executor_->bind_input(name, int_view(*values));

@@ -67,13 +67,14 @@ const LockstepPort& open_port(const fs::path& file) {
   const LockstepPort* port = entry();
   // The first two fields never move, so they can be read whatever the version.
   if (port == nullptr || port->abi_version != LOCKSTEP_ABI_VERSION) {
-    throw Error(ErrorCode::kFailedPrecondition,
-                fmt::format("{}: built for plug-in version {} (SDK {}), this program speaks version "
-                            "{} (SDK {})",
-                            file.string(), port == nullptr ? 0 : port->abi_version,
-                            port == nullptr ? "unknown" : port->sdk_version, LOCKSTEP_ABI_VERSION,
-                            LOCKSTEP_SDK_VERSION),
-                "compile the port again with the SDK of this program");
+    throw Error(
+        ErrorCode::kFailedPrecondition,
+        fmt::format("{}: built for plug-in version {} (SDK {}), this program speaks version "
+                    "{} (SDK {})",
+                    file.string(), port == nullptr ? 0 : port->abi_version,
+                    port == nullptr ? "unknown" : port->sdk_version, LOCKSTEP_ABI_VERSION,
+                    LOCKSTEP_SDK_VERSION),
+        "compile the port again with the SDK of this program");
   }
   return *port;
 }
@@ -104,7 +105,8 @@ const LockstepArchitecture* Registry::find(std::string_view class_name) const {
 }
 
 const LockstepArchitecture& Registry::resolve(const ConfigFile& config) const {
-  if (config.kind("architectures") != ConfigFile::Kind::kArray || config.length("architectures") < 1) {
+  if (config.kind("architectures") != ConfigFile::Kind::kArray ||
+      config.length("architectures") < 1) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("{}: architectures: expected a list with a class name", config.file()));
   }

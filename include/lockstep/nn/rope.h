@@ -24,8 +24,8 @@ inline std::vector<float> default_inv_freq(double theta, int64_t rotary_dim) {
   std::vector<float> inv_freq;
   for (int64_t i = 0; i < rotary_dim; i += 2) {
     const float exponent = static_cast<float>(i) / static_cast<float>(rotary_dim);
-    const auto power = static_cast<float>(std::pow(static_cast<double>(static_cast<float>(theta)),
-                                                   static_cast<double>(exponent)));
+    const auto power = static_cast<float>(
+        std::pow(static_cast<double>(static_cast<float>(theta)), static_cast<double>(exponent)));
     inv_freq.push_back(1.0f / power);
   }
   return inv_freq;
@@ -76,10 +76,9 @@ inline RopeFrequencies rope_frequencies(const Config& config, int64_t rotary_dim
     const double low = rope.positive("low_freq_factor");
     const double high = rope.positive("high_freq_factor");
     if (!(low < high)) {
-      throw Error(ErrorCode::kOutOfRange, rope.where("high_freq_factor") +
-                                              ": expected more than low_freq_factor " +
-                                              std::to_string(low) + ", found " +
-                                              std::to_string(high));
+      throw Error(ErrorCode::kOutOfRange,
+                  rope.where("high_freq_factor") + ": expected more than low_freq_factor " +
+                      std::to_string(low) + ", found " + std::to_string(high));
     }
     frequencies.inv_freq =
         llama3_inv_freq(std::move(frequencies.inv_freq), rope.positive("factor"), low, high,
