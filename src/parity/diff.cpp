@@ -73,6 +73,12 @@ void find_first_diverged(RunDiff& run) {
 
 namespace {
 
+double token_band(const TapDiff& tap) {
+  const int64_t tokens = tap.floor->tokens;
+  const bool narrow = tokens > 0 && tokens < kEnoughTokens && tokens < tap.metrics.layout.tokens;
+  return narrow ? kNarrowFloorBand * kTokenBand : kTokenBand;
+}
+
 /// A module's place that means the same under any naming: "embedding", "layer 3", "final norm".
 std::string landmark_key(const Tap& tap) {
   if (tap.info.role != TapRole::kOutput || tap.info.call != 0 || tap.info.index != 0) return {};
@@ -336,7 +342,7 @@ void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, boo
     const Sums& first = m.tokens.front();
     tap.token0_g = first.relative_l2();
     tap.token0_clean =
-        first.dd <= 0 || tap.token0_g <= kTokenBand * tap.bands.diverged * tap.floor->token;
+        first.dd <= 0 || tap.token0_g <= token_band(tap) * tap.bands.diverged * tap.floor->token;
   }
   if (tap.judgement == Judgement::kClean && !options_.keep_tokens) {
     m.tokens.clear();
@@ -358,7 +364,7 @@ void Differ::judge_parts(TapDiff& tap) const {
   }
   if (layout.tokens > 1 && layout.channels >= 16) {
     parts.push_back(
-        {g.token, f.token, kTokenBand, true, fmt::format("token {} alone", g.worst_token)});
+        {g.token, f.token, token_band(tap), true, fmt::format("token {} alone", g.worst_token)});
   }
   if (layout.rows >= 16) {
     parts.push_back({g.channel, f.channel, kChannelBand, false,

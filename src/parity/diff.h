@@ -40,6 +40,10 @@ inline constexpr double kFloat64Factor = 5;
 /// A single token, the tensor without its largest channels, a single channel: the worst of many
 /// scatters more than the whole, so their bands are this many times as wide. A channel alone is
 /// watched, never diverged.
+/// The worst of few tokens says little of the worst of many: a floor from fewer than 64 tokens, and
+/// fewer than the port's run has, gets twice the band for single tokens.
+inline constexpr int64_t kEnoughTokens = 64;
+inline constexpr double kNarrowFloorBand = 2;
 inline constexpr double kTokenBand = 2, kTrimmedBand = 1.25, kChannelBand = 3;
 /// The float32 bars of the parts, in units of the whole tensor's.
 inline constexpr double kFloat32TokenBar = 5, kFloat32TrimmedBar = 2, kFloat32ChannelBar = 10;

@@ -100,6 +100,25 @@ TEST_F(Diff, SingleTokensOfAnExpertsModelNeedEvidence) {
   EXPECT_EQ(compare({reference, low}, {port, low_port}).report.outcome, Outcome::kDiverged);
 }
 
+TEST_F(Diff, AFloorFromFewTokensSaysLittleOfSingleOnes) {
+  const auto scaled_token = [&](float factor) {
+    FakeRun run = as_bfloat16(truth_run(some_ids(64)), 0.01f, 4);
+    auto& values = run.tap("model.layers.1").values;
+    const auto noise = random_values(kWidth, 77);
+    for (size_t i = 0; i < kWidth; ++i) values[20 * kWidth + i] *= 1 + factor * noise[i];
+    for (float& x : values) x = bfloat16_to_float(float_to_bfloat16(x));
+    return run;
+  };
+  const FakeRun many = truth_run(some_ids(64), 1);
+  const FakeRun many_low = as_bfloat16(many, 0.01f, 3);
+  // A token at about eight times the floor: too much by 64 tokens, not by 24.
+  const FakeRun odd = scaled_token(0.1f);
+  EXPECT_EQ(compare({many, many_low}, {odd}).report.outcome, Outcome::kDiverged);
+  EXPECT_NE(compare({many, reference, low}, {odd}).report.outcome, Outcome::kDiverged);
+  // A token that is plainly wrong is too much by either.
+  EXPECT_EQ(compare({many, reference, low}, {scaled_token(1)}).report.outcome, Outcome::kDiverged);
+}
+
 TEST_F(Diff, MassiveChannelDoesNotHideTheRest) {
   for (FakeRun* run : {&reference, &low, &low_port}) {
     auto& values = run->tap("model.layers.1").values;

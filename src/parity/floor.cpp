@@ -206,7 +206,10 @@ std::string Floors::source(const std::string& dtype) {
     if (!m.source.empty()) out += ", widened by " + m.source;
     return out;
   }
-  return m.source.empty() ? "none was recorded" : "measured from " + m.source;
+  if (m.source.empty()) return "none was recorded";
+  int64_t tokens = 0;
+  for (const auto& [key, profile] : m.low) tokens = std::max(tokens, profile.tokens);
+  return fmt::format("measured from {} on {} tokens", m.source, tokens);
 }
 
 }  // namespace lockstep::parity

@@ -51,6 +51,7 @@ void Profile::widen(const Profile& o) noexcept {
   trimmed = std::max(trimmed, o.trimmed);
   token = std::max(token, o.token);
   channel = std::max(channel, o.channel);
+  tokens = std::max(tokens, o.tokens);
 }
 
 namespace {
@@ -79,6 +80,7 @@ double part_g(const Sums& sums, double least) {
 Profile TapMetrics::profile() const {
   Profile out;
   out.total = sums.relative_l2();
+  out.tokens = layout.tokens;
   out.trimmed = without_largest ? without_largest->relative_l2() : out.total;
   out.channel = worst_channel_g;
   out.worst_channel = worst_channel.channel;

@@ -54,6 +54,7 @@ struct Profile {
   double token = 0;    // of the worst token
   double channel = 0;  // of the worst channel
   int64_t worst_token = 0, worst_channel = 0;
+  int64_t tokens = 0;  // it was taken over; as a floor, the longest run's
 
   /// The larger of each; the places are left alone.
   void widen(const Profile& other) noexcept;
