@@ -165,9 +165,8 @@ TEST_P(GoldenTest, SequencesInOneBatchDoNotDisturbEachOtherInFloat32) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, GoldenTest,
-                         ::testing::Values("storyteller", "llama", "llama_rope3"),
-                         [](const auto& fixture_name) { return std::string(fixture_name.param); });
+INSTANTIATE_TEST_SUITE_P(Fixtures, GoldenTest, ::testing::ValuesIn(kFixtures),
+                         [](const auto& model) { return std::string(model.param); });
 
 }  // namespace
 }  // namespace lockstep::test

@@ -22,6 +22,13 @@ inline std::filesystem::path fixture(const std::string& name) {
                                : source_dir() / "tests" / "fixtures" / name;
 }
 
+/// Every fixture with a golden, one a line.
+inline const char* const kFixtures[] = {
+    "storyteller",
+    "llama",
+    "llama_rope3",
+};
+
 /// A temporary folder, removed at the end.
 class TempDir {
  public:

@@ -65,8 +65,18 @@ enum LockstepConfigKind {
 };
 
 enum LockstepCacheKind {
-  LOCKSTEP_CACHE_PAGED = 0  // one entry a token: [pages, heads, page size, width]
+  LOCKSTEP_CACHE_PAGED = 0,  // one entry a token, [heads, width]: [pages, heads, page size, width]
+  LOCKSTEP_CACHE_SLOT = 1    // one entry a sequence: [slots, ...], zero when a sequence begins
 };
+enum LockstepCacheDType { LOCKSTEP_CACHE_ACTIVATION = 0, LOCKSTEP_CACHE_FLOAT32 = 1 };
+
+// Rows [row_begin, row_end) of a stored tensor's first dimension (row_end 0: to the end), the last
+// two dimensions of what is taken exchanged if `transpose` is set.
+typedef struct LockstepPart {
+  const char* stored;
+  int64_t row_begin, row_end;
+  int transpose;
+} LockstepPart;
 
 // The builder's functions. Each returns 0, or an ErrorCode (lockstep/error.h); last_message and
 // last_hint then say why. Strings are copied unless stated otherwise.
@@ -90,11 +100,15 @@ typedef struct LockstepApi {
   int (*config_length)(LockstepBuilder*, const char* path, size_t* value);
   const char* (*config_file)(LockstepBuilder*);
 
-  // Weights. `path` is the module path and the parameter's name. parameter_exists sets *exists
-  // when the checkpoint stores it. tie makes `path` share the weight of `source` unless the
-  // checkpoint stores another one. drop declares stored tensors (pattern with '*') as unused.
+  // Weights. `path` is the module path and the parameter's name. parameter_of is a weight that is
+  // stored otherwise: the elements of its parts one after the other (rename, split, stack,
+  // concatenate, transpose). parameter_exists sets *exists when the checkpoint stores it. tie makes
+  // `path` share the weight of `source` unless the checkpoint stores another one. drop declares
+  // stored tensors (pattern with '*') as unused.
   int (*parameter)(LockstepBuilder*, const char* path, const int64_t* shape, size_t rank,
                    LockstepValue* value);
+  int (*parameter_of)(LockstepBuilder*, const char* path, const int64_t* shape, size_t rank,
+                      const LockstepPart* parts, size_t n_parts, LockstepValue* value);
   int (*parameter_exists)(LockstepBuilder*, const char* path, int* exists);
   int (*tie)(LockstepBuilder*, const char* path, LockstepValue source, LockstepValue* value);
   int (*drop)(LockstepBuilder*, const char* pattern, const char* reason);
@@ -102,8 +116,8 @@ typedef struct LockstepApi {
   // What a step brings ("@input_ids", "@positions", ...), and caches that live across steps.
   // A cache is named after the module call that declares it: "@<path>/<name>".
   int (*input)(LockstepBuilder*, const char* name, LockstepValue* value);
-  int (*cache)(LockstepBuilder*, const char* name, uint32_t kind, const int64_t* shape, size_t rank,
-               LockstepValue* value);
+  int (*cache)(LockstepBuilder*, const char* name, uint32_t kind, uint32_t dtype,
+               const int64_t* shape, size_t rank, LockstepValue* value);
 
   // Module calls nest; what is built between enter and leave belongs to the call.
   int (*enter)(LockstepBuilder*, const char* path, const char* class_name,

@@ -17,6 +17,14 @@ namespace lockstep {
 
 class Builder;
 
+/// A piece of a stored tensor: rows of its first dimension (row_end 0: to the end), transposed in
+/// its last two dimensions if asked.
+struct Part {
+  std::string stored;
+  int64_t row_begin = 0, row_end = 0;
+  enum class Order : bool { kAsStored, kTransposed } order = Order::kAsStored;
+};
+
 /// A tensor of the graph being built. Copying copies the name, not data.
 class Value {
  public:
@@ -67,6 +75,20 @@ class Builder {
     check(api_.parameter(raw_, path.c_str(), shape.begin(), shape.size(), &value));
     return {this, value};
   }
+  /// A weight that is stored otherwise than `path` and `shape` say: the elements of `parts`, one
+  /// after the other. Rename, split, stack, concatenate and transpose are all of this kind.
+  Value parameter_of(const std::string& path, std::initializer_list<int64_t> shape,
+                     const std::vector<Part>& parts) {
+    std::vector<LockstepPart> raw_parts;
+    for (const Part& part : parts) {
+      raw_parts.push_back({part.stored.c_str(), part.row_begin, part.row_end,
+                           part.order == Part::Order::kTransposed});
+    }
+    LockstepValue value;
+    check(api_.parameter_of(raw_, path.c_str(), shape.begin(), shape.size(), raw_parts.data(),
+                            raw_parts.size(), &value));
+    return {this, value};
+  }
   bool parameter_exists(const std::string& path) {
     int exists = 0;
     check(api_.parameter_exists(raw_, path.c_str(), &exists));
@@ -89,7 +111,14 @@ class Builder {
   Value paged_cache(const char* name, int64_t heads, int64_t width) {
     const int64_t shape[] = {heads, width};
     LockstepValue value;
-    check(api_.cache(raw_, name, LOCKSTEP_CACHE_PAGED, shape, 2, &value));
+    check(
+        api_.cache(raw_, name, LOCKSTEP_CACHE_PAGED, LOCKSTEP_CACHE_ACTIVATION, shape, 2, &value));
+    return {this, value};
+  }
+  /// A state of one entry a sequence, [slots, shape...], zero when the sequence begins.
+  Value state(const char* name, std::initializer_list<int64_t> shape, LockstepCacheDType dtype) {
+    LockstepValue value;
+    check(api_.cache(raw_, name, LOCKSTEP_CACHE_SLOT, dtype, shape.begin(), shape.size(), &value));
     return {this, value};
   }
   void tap(const char* name, const Value& value) { check(api_.tap(raw_, name, value.raw())); }

@@ -13,25 +13,39 @@
 
 namespace lockstep {
 
-/// A module path under construction: `scope / "layers" / 3 / "mlp"`.
+/// A module path under construction: `scope / "layers" / 3 / "mlp"`. Where a checkpoint stores a
+/// module under another name, `s.at("mlp", "block_sparse_moe")` has the path of the first and reads
+/// weights under either.
 class Scope {
  public:
-  Scope(Builder& builder, std::string path) : builder_(&builder), path_(std::move(path)) {}
+  Scope(Builder& builder, std::string path)
+      : builder_(&builder), path_(path), stored_(std::move(path)) {}
 
-  Scope operator/(const std::string& name) const {
-    return {*builder_, path_.empty() ? name : path_ + "." + name};
-  }
+  Scope operator/(const std::string& name) const { return at(name, name); }
   Scope operator/(int64_t index) const { return *this / std::to_string(index); }
+  Scope at(const std::string& name, const std::string& stored) const {
+    return {*builder_, join(path_, name), join(stored_, stored)};
+  }
 
   Builder& builder() const { return *builder_; }
   const std::string& path() const { return path_; }
+  /// The path weights have in a checkpoint that names this module otherwise.
+  const std::string& stored() const { return stored_; }
+  bool has(const char* name) const { return builder_->parameter_exists(join(path_, name)); }
   Value parameter(const char* name, std::initializer_list<int64_t> shape) const {
-    return builder_->parameter((*this / name).path(), shape);
+    if (stored_ == path_ || has(name)) return builder_->parameter(join(path_, name), shape);
+    return builder_->parameter_of(join(path_, name), shape, {{join(stored_, name)}});
   }
 
  private:
+  Scope(Builder& builder, std::string path, std::string stored)
+      : builder_(&builder), path_(std::move(path)), stored_(std::move(stored)) {}
+  static std::string join(const std::string& path, const std::string& name) {
+    return path.empty() ? name : path + "." + name;
+  }
+
   Builder* builder_;
-  std::string path_;
+  std::string path_, stored_;
 };
 
 namespace internal {

@@ -60,12 +60,22 @@ struct FunctionalTap {
   ValueId value;
 };
 
+/// Rows [begin, end) of a stored tensor's first dimension; the last two dimensions of what is taken
+/// exchanged if `transpose` is set.
+struct StoredPart {
+  std::string stored;
+  int64_t begin = 0, end = 0;
+  bool transpose = false;
+};
+
 /// A weight the graph needs, and where the checkpoint has it.
 struct Parameter {
   uint32_t node = 0;
   std::string path;     // module path and parameter name
-  std::string stored;   // the checkpoint's name for it
+  std::string stored;   // the checkpoint's name for it; empty where parts say it
   std::string tied_to;  // path of the parameter whose weight it shares; empty if none
+  /// Where it is not stored as it is: what its elements are made of, one after the other.
+  std::vector<StoredPart> parts;
 };
 
 /// A cache that lives across steps, as declared by the call that uses it.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -28,6 +29,7 @@ constexpr StepInput kStepInputs[] = {
     {"@page_offsets", Symbol::kSequenceOffsets},
     {"@pages", Symbol::kStepPages},
     {"@logit_rows", Symbol::kLogitRows},
+    {"@state_slots", Symbol::kSequences},
 };
 }  // namespace
 
@@ -103,7 +105,8 @@ struct LockstepBuilder {
     if (entry != nullptr) type.dtype = entry->dtype;
     node.outputs = {type};
     const uint32_t id = add_node(std::move(node));
-    graph.parameters.push_back({id, path, entry == nullptr ? "" : entry->name, std::move(tied_to)});
+    graph.parameters.push_back(
+        {id, path, entry == nullptr ? "" : entry->name, std::move(tied_to), {}});
     parameters.emplace(path, id);
     if (entry != nullptr) bound.insert(entry->name);
     return id;
@@ -124,7 +127,7 @@ struct LockstepBuilder {
     }
   }
 
-  uint32_t parameter(const std::string& path, std::span<const int64_t> shape) {
+  static void check_shape(const std::string& path, std::span<const int64_t> shape) {
     for (const int64_t n : shape) {
       if (n < 1) {
         throw Error(ErrorCode::kInvalidArgument,
@@ -137,6 +140,10 @@ struct LockstepBuilder {
                   fmt::format("{}: {} elements overflow", path, to_string(Shape(shape))),
                   "check the sizes in config.json");
     }
+  }
+
+  uint32_t parameter(const std::string& path, std::span<const int64_t> shape) {
+    check_shape(path, shape);
     if (const auto at = parameters.find(path); at != parameters.end()) return at->second;
     const TensorEntry* entry = find_stored(path);
     if (entry == nullptr) {
@@ -145,6 +152,67 @@ struct LockstepBuilder {
       check_entry(path, shape, *entry);
     }
     return add_parameter(path, shape, entry, "");
+  }
+
+  // One part of a weight: its rows checked, its elements counted (0 when it is not stored).
+  int64_t add_part(const std::string& path, const LockstepPart& raw, std::vector<StoredPart>& parts,
+                   std::optional<DType>& dtype) {
+    const TensorEntry* entry = find_stored(raw.stored);
+    if (entry == nullptr) {
+      audit.missing.push_back(fmt::format("{} (part of {})", raw.stored, path));
+      return 0;
+    }
+    const int64_t n_rows = entry->shape.empty() ? 1 : entry->shape[0];
+    const StoredPart part{entry->name, raw.row_begin, raw.row_end == 0 ? n_rows : raw.row_end,
+                          raw.transpose != 0};
+    if (part.begin < 0 || part.begin >= part.end || part.end > n_rows ||
+        (part.transpose && entry->shape.size() < 2)) {
+      audit.mismatched.push_back(fmt::format(
+          "{}: expected rows {} to {}{}, found {} in {}", path, part.begin, part.end,
+          part.transpose ? " of a matrix" : "",
+          to_string(TensorType{entry->dtype, Shape(entry->shape)}), checkpoint.file_of(*entry)));
+      return 0;
+    }
+    if (dtype && *dtype != entry->dtype) {
+      audit.mismatched.push_back(fmt::format("{}: expected parts of one dtype, found {} and {}",
+                                             path, dtype_name(*dtype), dtype_name(entry->dtype)));
+    }
+    dtype = entry->dtype;
+    bound.insert(entry->name);
+    parts.push_back(part);
+    return checked_product(entry->shape) / n_rows * (part.end - part.begin);
+  }
+
+  uint32_t parameter_of(const std::string& path, std::span<const int64_t> shape,
+                        std::span<const LockstepPart> raw_parts) {
+    check_shape(path, shape);
+    if (const auto at = parameters.find(path); at != parameters.end()) return at->second;
+    const int64_t expected = checked_product(shape);
+    std::vector<StoredPart> parts;
+    std::optional<DType> dtype;
+    int64_t found = 0;
+    bool complete = true;
+    for (const LockstepPart& raw : raw_parts) {
+      const int64_t elements = add_part(path, raw, parts, dtype);
+      complete = complete && elements > 0;
+      found += elements;
+    }
+    if (complete && found != expected) {
+      audit.mismatched.push_back(fmt::format(
+          "{}: expected {} from {}, found {} elements in {} stored parts ({}, ...)", path,
+          to_string(Shape(shape)), config.file(), found, raw_parts.size(), raw_parts[0].stored));
+    }
+    if (parts.size() == 1 && !parts[0].transpose) {
+      const TensorEntry* entry = checkpoint.find(parts[0].stored);
+      if (parts[0].begin == 0 && parts[0].end == entry->shape[0]) {
+        check_entry(path, shape, *entry);
+        return add_parameter(path, shape, entry, "");
+      }
+    }
+    const uint32_t id = add_parameter(path, shape, nullptr, "");
+    graph.nodes[id].outputs[0].dtype = dtype.value_or(DType::kBFloat16);
+    graph.parameters.back().parts = std::move(parts);
+    return id;
   }
 
   uint32_t tie(const std::string& path, ValueId source) {
@@ -190,13 +258,15 @@ struct LockstepBuilder {
                 fmt::format("step input {}: expected one of{}", name, known));
   }
 
-  uint32_t cache(const std::string& name, uint32_t kind, std::span<const int64_t> shape) {
-    if (kind != LOCKSTEP_CACHE_PAGED || shape.size() != 2) {
-      throw Error(
-          ErrorCode::kInvalidArgument,
-          fmt::format("cache {}: expected the paged kind with [heads, width], found kind {} "
-                      "of rank {}",
-                      name, kind, shape.size()));
+  uint32_t cache(const std::string& name, uint32_t kind, uint32_t dtype,
+                 std::span<const int64_t> shape) {
+    const bool paged = kind == LOCKSTEP_CACHE_PAGED;
+    if ((!paged && kind != LOCKSTEP_CACHE_SLOT) || (paged && shape.size() != 2) || shape.empty() ||
+        static_cast<int>(shape.size()) >= kMaxRank || checked_product(shape) < 1) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("cache {}: expected [heads, width] a token or a shape a sequence, "
+                              "found kind {} of {}",
+                              name, kind, to_string(Shape(shape))));
     }
     std::string full = "@" + where();
     if (!open_calls.empty() && graph.calls[open_calls.back()].index > 0) {
@@ -205,15 +275,21 @@ struct LockstepBuilder {
     full += "/" + name;
     if (inputs.contains(full)) {
       throw Error(ErrorCode::kInvalidArgument, full + ": declared twice in one module call",
-                  "give each attend() its own module");
+                  "give each cache its own module");
+    }
+    Shape whole;
+    whole.push_back(Dim(paged ? Symbol::kCachePages : Symbol::kStateSlots));
+    for (const int64_t n : shape) {
+      whole.push_back(Dim(n));
+      if (paged && whole.rank() == 2) whole.push_back(Dim(Symbol::kPageSize));
     }
     Node node;
     node.kind = NodeKind::kInput;
     node.name = full;
-    node.outputs = {{graph.activation_dtype, Shape{Dim(Symbol::kCachePages), Dim(shape[0]),
-                                                   Dim(Symbol::kPageSize), Dim(shape[1])}}};
+    node.outputs = {
+        {dtype == LOCKSTEP_CACHE_FLOAT32 ? DType::kFloat32 : graph.activation_dtype, whole}};
     const uint32_t id = add_node(std::move(node));
-    graph.caches.push_back({id, LOCKSTEP_CACHE_PAGED, full});
+    graph.caches.push_back({id, static_cast<LockstepCacheKind>(kind), full});
     return inputs[full] = id;
   }
 
@@ -401,6 +477,13 @@ const LockstepApi kApi = {
            LockstepValue* value) {
           return guarded(b, [&] { *value = {b->parameter(path, {shape, rank}), 0}; });
         },
+    .parameter_of =
+        [](LockstepBuilder* b, const char* path, const int64_t* shape, size_t rank,
+           const LockstepPart* parts, size_t n_parts, LockstepValue* value) {
+          return guarded(b, [&] {
+            *value = {b->parameter_of(path, {shape, rank}, {parts, n_parts}), 0};
+          });
+        },
     .parameter_exists =
         [](LockstepBuilder* b, const char* path, int* exists) {
           return guarded(b, [&] { *exists = b->find_stored(path) != nullptr; });
@@ -418,9 +501,9 @@ const LockstepApi kApi = {
                                           *value = {b->input(name), 0};
                                         }); },
     .cache =
-        [](LockstepBuilder* b, const char* name, uint32_t kind, const int64_t* shape, size_t rank,
-           LockstepValue* value) {
-          return guarded(b, [&] { *value = {b->cache(name, kind, {shape, rank}), 0}; });
+        [](LockstepBuilder* b, const char* name, uint32_t kind, uint32_t dtype,
+           const int64_t* shape, size_t rank, LockstepValue* value) {
+          return guarded(b, [&] { *value = {b->cache(name, kind, dtype, {shape, rank}), 0}; });
         },
     .enter = api_enter,
     .leave = api_leave,

@@ -172,6 +172,31 @@ TEST_F(TraceTest, ShapeAgainstHeaderNamesBothAndComesBeforeWhatFollowsFromIt) {
              {"[16, 9]", "and then", "config.json", "[reshape]"});
 }
 
+TEST_F(TraceTest, PartsAreCheckedAndBound) {
+  g_extra = [](Builder& b, const Value&) {
+    b.parameter_of("joined.weight", {4, 8},
+                   {{"a.weight"}, {"b.weight", 1, 3}, {"c.weight", 0, 0, Part::Order::kTransposed}});
+  };
+  Tensors tensors = stored();
+  tensors.push_back({"a.weight", {1, 8}});
+  tensors.push_back({"b.weight", {5, 8}});
+  tensors.push_back({"c.weight", {8, 1}});
+  const Trace t = trace_tiny(tensors);
+  EXPECT_TRUE(t.audit.holds());
+  const Parameter& joined = t.graph.parameters.back();
+  ASSERT_EQ(joined.parts.size(), 3u);
+  EXPECT_EQ(joined.parts[1].begin, 1);
+  EXPECT_EQ(joined.parts[1].end, 3);
+  EXPECT_TRUE(joined.parts[2].transpose);
+
+  tensors[3].second = {2, 8};
+  EXPECT_EQ(trace_tiny(tensors).audit.mismatched.size(), 1u);
+  tensors[3].first = "other";
+  const Trace missing = trace_tiny(tensors);
+  ASSERT_EQ(missing.audit.missing.size(), 1u);
+  expect_has(missing.audit.missing[0], {"a.weight", "joined.weight"});
+}
+
 TEST_F(TraceTest, IntegerWeightsAreNoFloats) {
   const Trace t = trace_tiny(stored(), "{}", DType::kBFloat16);
   EXPECT_TRUE(t.audit.mismatched.empty());

@@ -10,8 +10,8 @@ namespace lockstep {
 namespace {
 
 constexpr const char* kSymbolNames[kNumSymbols] = {
-    "one",        "tokens",     "sequences",   "sequence offsets",
-    "logit rows", "step pages", "cache pages", "page size"};
+    "one",        "tokens",      "sequences", "sequence offsets", "logit rows",
+    "step pages", "cache pages", "page size", "state slots"};
 
 std::string call_path(const Graph& graph, const Node& node) {
   if (node.call == kNoCall || graph.calls[node.call].path.empty()) return graph.architecture;
@@ -42,12 +42,27 @@ Executor::Executor(const Graph& graph, std::vector<View> parameters, const Symbo
   for (const auto& [value, offset] : plan.offsets) {
     view(value).data = arena_.data<uint8_t>() + offset;
   }
+  mark_needed();
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
     const ValueId storage = graph.storage(graph.outputs[i].value);
     if (graph.node(storage).kind != NodeKind::kOp || view(storage).data != nullptr) continue;
     const TensorType& type = graph.type(storage);
     outputs_.emplace_back(type.dtype, std::initializer_list<int64_t>{type.shape.elements(most)});
     view(storage).data = outputs_.back().view().data;
+  }
+}
+
+void Executor::mark_needed() {
+  needed_.assign(graph_.nodes.size(), false);
+  for (const GraphOutput& output : graph_.outputs) needed_[output.value.node] = true;
+  for (uint32_t n = static_cast<uint32_t>(graph_.nodes.size()); n-- > 0;) {
+    const Node& node = graph_.nodes[n];
+    if (node.kind != NodeKind::kOp) continue;
+    bool needed = needed_[n] || node.op->mutated_inputs != 0;
+    for (uint32_t i = 0; i < node.outputs.size(); ++i) needed |= observed_[first_[n] + i];
+    needed_[n] = needed;
+    if (!needed) continue;
+    for (const ValueId& input : node.inputs) needed_[input.node] = true;
   }
 }
 
@@ -66,6 +81,7 @@ void Executor::bind_output(size_t i, void* data) {
 void Executor::observe(std::vector<ValueId> values, Observe observe) {
   std::fill(observed_.begin(), observed_.end(), false);
   for (const ValueId& value : values) observed_[first_[value.node] + value.output] = true;
+  mark_needed();
   observing_ = !values.empty();
   observe_ = std::move(observe);
 }
@@ -128,6 +144,7 @@ void Executor::run(const SymbolValues& now, RunContext& context) {
   check_inputs(now);
   for (uint32_t n = 0; n < graph_.nodes.size(); ++n) {
     const Node& node = graph_.nodes[n];
+    if (node.kind == NodeKind::kOp && !needed_[n]) continue;
     if (node.kind == NodeKind::kOp) run_node(n, now, context);
     if (!observing_) continue;
     for (uint32_t i = 0; i < node.outputs.size(); ++i) {

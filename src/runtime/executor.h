@@ -30,7 +30,8 @@ class Executor {
   /// of the executor's own.
   void bind_output(size_t i, void* data);
 
-  /// Values to report in every run, until set again.
+  /// Values to report in every run, until set again. An op that nothing needs, neither an output
+  /// nor an observed value nor a cache, does not run.
   void observe(std::vector<ValueId> values, Observe observe);
 
   /// Throws kOutOfRange when a symbol exceeds `most`, kFailedPrecondition naming an input that is
@@ -44,6 +45,7 @@ class Executor {
  private:
   const View& view(ValueId v) const { return views_[first_[v.node] + v.output]; }
   View& view(ValueId v) { return views_[first_[v.node] + v.output]; }
+  void mark_needed();
   void shape_view(View& view, const TensorType& type, const SymbolValues& now) const;
   void check_inputs(const SymbolValues& now) const;
   void run_node(uint32_t n, const SymbolValues& now, RunContext& context);
@@ -58,6 +60,7 @@ class Executor {
   std::vector<Tensor> outputs_;
   std::vector<View> input_views_, output_views_;  // scratch of run_node
   std::vector<bool> observed_;                    // parallel to views_
+  std::vector<bool> needed_;                      // parallel to graph_.nodes
   bool observing_ = false;
   Observe observe_;
 };

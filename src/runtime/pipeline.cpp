@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <numeric>
 
@@ -86,6 +87,8 @@ SymbolValues largest(const PipelineOptions& o) {
   most[static_cast<size_t>(Symbol::kStepPages)] = pages;
   most[static_cast<size_t>(Symbol::kCachePages)] = pages;
   most[static_cast<size_t>(Symbol::kPageSize)] = o.page_size;
+  most[static_cast<size_t>(Symbol::kStateSlots)] =
+      o.max_states > 0 ? o.max_states : o.max_sequences;
   return most;
 }
 
@@ -120,8 +123,10 @@ Pipeline::Pipeline(Model model, const PipelineOptions& options)
     executor_->bind_input(cache.name, caches_.back().view());
   }
   free_pages_.resize(most[static_cast<size_t>(Symbol::kCachePages)]);
-  // Taken from the back: low page numbers first.
+  free_slots_.resize(most[static_cast<size_t>(Symbol::kStateSlots)]);
+  // Taken from the back: low numbers first.
   std::iota(free_pages_.rbegin(), free_pages_.rend(), 0);
+  std::iota(free_slots_.rbegin(), free_slots_.rend(), 0);
 }
 
 int64_t Pipeline::vocab_size() const {
@@ -139,7 +144,7 @@ void Pipeline::observe(std::vector<ValueId> values, Observe observe) {
 }
 
 void Pipeline::check(std::span<const Segment> segments) const {
-  int64_t n_tokens = 0, n_rows = 0, n_pages = 0;
+  int64_t n_tokens = 0, n_rows = 0, n_pages = 0, n_slots = 0;
   const int64_t vocab = vocab_size();
   for (const Segment& segment : segments) {
     const auto n = static_cast<int64_t>(segment.tokens.size());
@@ -152,6 +157,7 @@ void Pipeline::check(std::span<const Segment> segments) const {
       }
     }
     n_tokens += n;
+    n_slots += segment.sequence->slot < 0;
     n_rows += segment.logits == LogitRows::kAll ? n : segment.logits == LogitRows::kLast ? 1 : 0;
     const int64_t length = segment.sequence->length + n;
     n_pages += (length + options_.page_size - 1) / options_.page_size -
@@ -166,6 +172,12 @@ void Pipeline::check(std::span<const Segment> segments) const {
                     n_tokens, n_rows, segments.size(), options_.max_tokens, options_.max_logit_rows,
                     options_.max_sequences));
   }
+  if (n_slots > static_cast<int64_t>(free_slots_.size())) {
+    throw Error(ErrorCode::kResourceExhausted,
+                fmt::format("no room for {} more sequences: {} may live at once", n_slots,
+                            options_.max_states > 0 ? options_.max_states : options_.max_sequences),
+                "release a sequence first");
+  }
   if (n_pages > static_cast<int64_t>(free_pages_.size())) {
     throw Error(ErrorCode::kResourceExhausted,
                 fmt::format("the caches are full: {} pages of {} tokens needed, {} free", n_pages,
@@ -173,9 +185,21 @@ void Pipeline::check(std::span<const Segment> segments) const {
   }
 }
 
+void Pipeline::take_slot(Sequence& sequence) {
+  sequence.slot = free_slots_.back();
+  free_slots_.pop_back();
+  for (size_t i = 0; i < caches_.size(); ++i) {
+    if (graph().caches[i].kind != LOCKSTEP_CACHE_SLOT) continue;
+    const View& cache = caches_[i].view();
+    const size_t bytes = cache.bytes() / static_cast<size_t>(cache.dim(0));
+    std::memset(cache.as<std::byte>() + static_cast<size_t>(sequence.slot) * bytes, 0, bytes);
+  }
+}
+
 void Pipeline::take_pages(std::span<const Segment> segments) {
   for (const Segment& segment : segments) {
     Sequence& sequence = *segment.sequence;
+    if (sequence.slot < 0) take_slot(sequence);
     const int64_t length = sequence.length + static_cast<int64_t>(segment.tokens.size());
     while (static_cast<int64_t>(sequence.pages.size()) * options_.page_size < length) {
       sequence.pages.push_back(free_pages_.back());
@@ -185,7 +209,8 @@ void Pipeline::take_pages(std::span<const Segment> segments) {
 }
 
 void Pipeline::fill_step_data(std::span<const Segment> segments) {
-  for (auto* v : {&input_ids_, &positions_, &row_offsets_, &page_offsets_, &pages_, &logit_rows_}) {
+  for (auto* v : {&input_ids_, &positions_, &row_offsets_, &page_offsets_, &pages_, &logit_rows_,
+                  &state_slots_}) {
     v->clear();
   }
   row_offsets_.push_back(0);
@@ -201,6 +226,7 @@ void Pipeline::fill_step_data(std::span<const Segment> segments) {
     pages_.insert(pages_.end(), pages.begin(), pages.end());
     row_offsets_.push_back(first_row + n);
     page_offsets_.push_back(static_cast<int32_t>(pages_.size()));
+    state_slots_.push_back(segment.sequence->slot);
     const int32_t skipped = segment.logits == LogitRows::kAll    ? 0
                             : segment.logits == LogitRows::kLast ? n - 1
                                                                  : n;
@@ -224,7 +250,8 @@ View Pipeline::step(std::span<const Segment> segments) {
       {"@row_offsets", &row_offsets_},
       {"@page_offsets", &page_offsets_},
       {"@pages", &pages_},
-      {"@logit_rows", &logit_rows_}};
+      {"@logit_rows", &logit_rows_},
+      {"@state_slots", &state_slots_}};
   for (const auto& [name, values] : inputs) {
     // A port that needs no positions, say, has no such input.
     if (executor_->has_input(name)) executor_->bind_input(name, int_view(*values));
@@ -251,6 +278,7 @@ View Pipeline::prefill(Sequence& sequence, std::span<const int32_t> tokens, int6
 
 void Pipeline::release(Sequence& sequence) {
   free_pages_.insert(free_pages_.end(), sequence.pages.rbegin(), sequence.pages.rend());
+  if (sequence.slot >= 0) free_slots_.push_back(sequence.slot);
   sequence = {};
 }
 

@@ -45,6 +45,7 @@ struct PipelineOptions {
   int64_t max_context = 2048;    // tokens the caches hold, all sequences together
   int64_t max_logit_rows = 512;  // rows of logits of one step
   int64_t page_size = 16;        // tokens a cache page
+  int64_t max_states = 0;        // sequences that live at once (0: max_sequences)
   int threads = 0;               // 0: one per core
   KernelPolicy kernels;
 };
@@ -52,6 +53,7 @@ struct PipelineOptions {
 /// The part of the caches a sequence has filled. Given back with Pipeline::release.
 struct Sequence {
   std::vector<int32_t> pages;
+  int32_t slot = -1;   // of its states
   int64_t length = 0;  // tokens
 };
 
@@ -95,6 +97,7 @@ class Pipeline {
  private:
   void check(std::span<const Segment> segments) const;
   void take_pages(std::span<const Segment> segments);
+  void take_slot(Sequence& sequence);
   void fill_step_data(std::span<const Segment> segments);
 
   Model model_;
@@ -103,9 +106,10 @@ class Pipeline {
   ThreadPool pool_;
   RunContext context_;
   std::vector<Tensor> caches_;
-  std::vector<int32_t> free_pages_;
+  std::vector<int32_t> free_pages_, free_slots_;
   std::unique_ptr<Executor> executor_;
-  std::vector<int32_t> input_ids_, positions_, row_offsets_, page_offsets_, pages_, logit_rows_;
+  std::vector<int32_t> input_ids_, positions_, row_offsets_, page_offsets_, pages_, logit_rows_,
+      state_slots_;
 };
 
 /// The index of the largest element of a row of logits; the lowest of equals, as torch.argmax.

@@ -13,9 +13,9 @@ namespace lockstep {
 class Weights {
  public:
   /// Binds every parameter of `graph`. `checkpoint` must outlive this. Tensors lie where the file
-  /// has them; only one whose address is no multiple of its element size is copied. A tied weight
-  /// that is stored twice is shared when both are equal; else each keeps its own, as the reference
-  /// does, and a notice says so.
+  /// has them; only one whose address is no multiple of its element size, or that is made of parts,
+  /// is copied. A tied weight that is stored twice is shared when both are equal; else each keeps
+  /// its own, as the reference does, and a notice says so.
   Weights(const Graph& graph, const Audit& audit, const Checkpoint& checkpoint);
 
   /// Parallel to graph.parameters.

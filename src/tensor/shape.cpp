@@ -11,8 +11,8 @@ namespace lockstep {
 namespace {
 
 constexpr std::array<std::string_view, kNumSymbols> kSymbolNames = {
-    "",           "tokens",     "sequences",   "sequence_offsets",
-    "logit_rows", "step_pages", "cache_pages", "page_size",
+    "",           "tokens",      "sequences", "sequence_offsets", "logit_rows",
+    "step_pages", "cache_pages", "page_size", "state_slots",
 };
 
 [[noreturn]] void throw_rank(size_t rank) {

@@ -21,8 +21,9 @@ enum class Symbol : uint8_t {
   kStepPages,        ///< Entries of this step's page tables.
   kCachePages,       ///< Pages a cache holds in all.
   kPageSize,         ///< Tokens a page holds.
+  kStateSlots,       ///< Sequences whose states a cache holds in all.
 };
-inline constexpr int kNumSymbols = 8;
+inline constexpr int kNumSymbols = 9;
 
 /// `count` times the run-time value of `symbol`.
 struct Dim {
