@@ -1,31 +1,16 @@
 // What bad input gets: exit status 2, a message that names file, key or tensor, expected and
 // found, and nothing half-written. The binary is run as a person runs it.
-#include <sys/wait.h>
-
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 
+#include "run_program.h"
 #include "support.h"
 
 namespace lockstep::test {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-struct Outcome {
-  int status;
-  std::string text;  // stdout and stderr
-};
-
-Outcome run(const std::string& arguments, const char* redirect = "2>&1") {
-  const std::string command = LOCKSTEP_BINARY_DIR "/bin/lockstep " + arguments + " " + redirect;
-  FILE* pipe = popen(command.c_str(), "r");
-  std::string text;
-  char buffer[4096];
-  while (const size_t n = fread(buffer, 1, sizeof(buffer), pipe)) text.append(buffer, n);
-  const int status = pclose(pipe);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, text};
-}
 
 // A copy of the llama fixture to spoil.
 class Checkpoint {
@@ -167,8 +152,8 @@ TEST_P(BadInputTest, IsRefusedWithANameAndLeavesNothing) {
   GetParam().spoil(checkpoint);
   TempDir temp;
   const fs::path output = temp.path() / "dump";
-  const Outcome outcome = run("dump '" + checkpoint.folder().string() +
-                              "' --prompt-ids 1,2,3 --output '" + output.string() + "'");
+  const Outcome outcome = run_lockstep("dump '" + checkpoint.folder().string() +
+                                       "' --prompt-ids 1,2,3 --output '" + output.string() + "'");
   EXPECT_EQ(outcome.status, 2) << outcome.text;
   for (const std::string& part : GetParam().message) {
     EXPECT_NE(outcome.text.find(part), std::string::npos) << part << " in: " << outcome.text;
@@ -193,7 +178,7 @@ TEST(BadShardsTest, IndexAndShardsMustAgree) {
     fs::remove(checkpoint.folder() / "model.safetensors");
     write_text(checkpoint.folder() / "model.safetensors.index.json", index);
     const Outcome outcome =
-        run("dump '" + checkpoint.folder().string() + "' --prompt-ids 1 --stats");
+        run_lockstep("dump '" + checkpoint.folder().string() + "' --prompt-ids 1 --stats");
     EXPECT_EQ(outcome.status, 2) << index;
     EXPECT_NE(outcome.text.find(part), std::string::npos) << part << " in: " << outcome.text;
   }
@@ -210,7 +195,7 @@ TEST(BadPromptTest, IdsAreChecked) {
                                                         {"957", "957"},
                                                         {"1,-1", "-1"}}) {
     for (const char* command : {"generate ", "dump --stats "}) {
-      const Outcome outcome = run(command + model + "--prompt-ids=" + ids);
+      const Outcome outcome = run_lockstep(command + model + "--prompt-ids=" + ids);
       EXPECT_EQ(outcome.status, 2) << command << ids;
       EXPECT_NE(outcome.text.find(part), std::string::npos) << part << " in: " << outcome.text;
     }
@@ -222,24 +207,25 @@ TEST(BadFlagTest, FlagsAreChecked) {
   for (const char* flags :
        {"--dtype float8", "--devices cuda:9", "--prefill 4 --stats", "--chunk -1 --stats",
         "--threads -3", "--no-such-flag", "--custom-architectures /no/such/folder --stats", ""}) {
-    EXPECT_EQ(run("dump " + model + flags).status, 2) << flags;
+    EXPECT_EQ(run_lockstep("dump " + model + flags).status, 2) << flags;
   }
-  EXPECT_EQ(run("").status, 2);
-  EXPECT_EQ(run("no-such-command").status, 2);
-  EXPECT_EQ(run("--help").status, 0);
-  EXPECT_EQ(run("list-archs --match NoSuch").status, 1);
+  EXPECT_EQ(run_lockstep("").status, 2);
+  EXPECT_EQ(run_lockstep("no-such-command").status, 2);
+  EXPECT_EQ(run_lockstep("--help").status, 0);
+  EXPECT_EQ(run_lockstep("list-archs --match NoSuch").status, 1);
 }
 
 TEST(BadEnvironmentTest, KernelsThatDoNotExistAreNamed) {
   setenv("LOCKSTEP_KERNEL", "linear=cpu.warp", 1);
-  const Outcome outcome = run("generate '" + fixture("llama").string() + "' --prompt-ids 1");
+  const Outcome outcome =
+      run_lockstep("generate '" + fixture("llama").string() + "' --prompt-ids 1");
   unsetenv("LOCKSTEP_KERNEL");
   EXPECT_EQ(outcome.status, 2);
   EXPECT_NE(outcome.text.find("cpu.warp"), std::string::npos) << outcome.text;
 }
 
 TEST(JsonErrorTest, UnreadableInputIsOneDocumentOnStdout) {
-  const Outcome outcome = run("graph /no/such/model --json", "2>/dev/null");
+  const Outcome outcome = run_lockstep("graph /no/such/model --json", "2>/dev/null");
   EXPECT_EQ(outcome.status, 2);
   const json document = json::parse(outcome.text);
   EXPECT_EQ(document["error"]["code"], "not_found");

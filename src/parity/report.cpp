@@ -275,10 +275,11 @@ class Text {
     if (!report_.valid)
       return "next: mend the recording as said above, then the same command again";
     if (report_.outcome == Outcome::kDiverged) {
-      return fmt::format("next: lockstep isolate MODEL --reference {}", ref);
+      return fmt::format("next: lockstep diff {} {} --all --per-token --per-channel", ref,
+                         port_.path.string());
     }
     if (report_.outcome == Outcome::kPass) {
-      return fmt::format("next: lockstep bisect MODEL --reference {}", ref);
+      return fmt::format("next: lockstep verify MODEL --reference {}", ref);
     }
     return report_.validate_only ? "next: the same command without --validate"
                                  : "next: record what is missing, then the same command again";
