@@ -126,6 +126,13 @@ class Broken(Case):
         (self.scratch / "empty").mkdir(exist_ok=True)
         self.refuses("config.json", folder=self.scratch / "empty")
 
+    def test_sdpa_that_would_drop_a_soft_cap(self):
+        folder = self.scratch / "capped"
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text(json.dumps({"model_type": "gemma2", "architectures": ["Gemma2ForCausalLM"],
+                                                        "attn_logit_softcapping": 50.0}))
+        self.refuses("--attention sdpa", "attn_logit_softcapping 50.0", folder=folder, args=["--attention", "sdpa"])
+
     def test_layers_that_do_not_exist(self):
         self.refuses("--layers", "4:9", folder=EXAMPLE, args=["--layers", "4:9"])
 
