@@ -21,8 +21,16 @@ Progress::Progress(std::string label, uint64_t total)
       on_terminal_(::isatty(STDERR_FILENO) == 1),
       next_(std::chrono::steady_clock::now() + kQuietTime) {}
 
-Progress::~Progress() {
+Progress::~Progress() { hide(); }
+
+void Progress::hide() noexcept {
   if (shown_) std::fputs("\r\033[K", stderr);
+  shown_ = false;
+}
+
+void Progress::update(uint64_t done, std::string label) noexcept {
+  label_ = std::move(label);
+  update(done);
 }
 
 void Progress::update(uint64_t done) noexcept {

@@ -18,6 +18,10 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void update(uint64_t done) noexcept;
+  void update(uint64_t done, std::string label) noexcept;
+  /// Takes the line off the screen, so that another can be written; the next update() brings it
+  /// back.
+  void hide() noexcept;
 
  private:
   std::string label_;
