@@ -31,7 +31,15 @@ def numbers(entry):
     if not entry.get("f"):  # ids and masks have no floor: they are equal or they are not
         return f"relative L2 {entry.get('relative_l2')}, {entry.get('note') or 'no floor'}"
     shares = ", ".join(f"{name} {entry['g'][name]:.2e}/{entry['f'][name]:.2e}" for name in MEASURES if entry["f"].get(name) and entry["g"].get(name) is not None)
-    return f"g/f {entry['ratio']:.2f} of {entry['elements']} elements, bands {entry['bands']}: {shares}"
+    ratio = "infinite" if entry["ratio"] is None else f"{entry['ratio']:.2f}"
+    return f"g/f {ratio} of {entry['elements']} elements, bands {entry['bands']}: {shares}"
+
+
+def ratio(entry):
+    """g/f as a number: JSON has no infinity, and what has no floor has no ratio."""
+    if entry["ratio"] is not None:
+        return entry["ratio"]
+    return 0.0 if entry["judgement"] in ("watch", "clean") else float("inf")
 
 
 def summary(report):
@@ -39,7 +47,7 @@ def summary(report):
     out = {}
     for kind in ("float32", "lower"):
         runs = [r for r in report["runs"] if (r["dtype"] in ("float32", "float64")) == (kind == "float32")]
-        taps = [(entry["ratio"] or 0.0, entry["judgement"], f"{run['run']} {name}") for run in runs for name, entry in judged(run)]
+        taps = [(ratio(entry), entry["judgement"], f"{run['run']} {name}") for run in runs for name, entry in judged(run)]
         worst = max(taps, default=(0.0, "", "-"))
         out[kind] = {"taps": len(taps), "watched": sum(t[1] == "watch" for t in taps),
                      "diverged": sum(t[1] not in ("watch", "clean") for t in taps), "worst": worst[0], "at": worst[2]}
