@@ -48,7 +48,7 @@ class ReferenceCommandTest : public testing::Test {
   }
 
   fs::path make_python(const std::string& folder) const {
-    const fs::path file = temp_.path() / folder / "python3";
+    fs::path file = temp_.path() / folder / "python3";
     fs::create_directories(file.parent_path());
     write_text(file, kFakePython);
     fs::permissions(file, fs::perms::owner_all);

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -216,9 +217,12 @@ std::optional<std::string> find_program(const std::string& name) {
   const std::string folders = path == nullptr ? "/usr/local/bin:/usr/bin:/bin" : path;
   for (size_t begin = 0; begin <= folders.size();) {
     const size_t end = std::min(folders.find(':', begin), folders.size());
-    const std::string folder = folders.substr(begin, end - begin);
+    std::string file = folders.substr(begin, end - begin);
     // An empty entry means the current folder to a shell; programs are not taken from there.
-    if (!folder.empty() && runs(folder + "/" + name)) return folder + "/" + name;
+    if (!file.empty()) {
+      file.append("/").append(name);
+      if (runs(file)) return file;
+    }
     begin = end + 1;
   }
   return std::nullopt;
