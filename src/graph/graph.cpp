@@ -30,25 +30,36 @@ std::optional<ValueId> Graph::find_input(std::string_view name) const {
 
 namespace {
 
-// Copies nodes of one call into a new graph, turning what lies outside into inputs.
+// Copies nodes into a new graph, turning what lies outside into inputs.
 class Extraction {
  public:
-  Extraction(const Graph& from, uint32_t call) : from_(from), call_(from.calls[call]) {
+  explicit Extraction(const Graph& from) : from_(from) {
     to_.architecture = from.architecture;
     to_.activation_dtype = from.activation_dtype;
-    for (size_t i = 0; i < call_.inputs.size(); ++i) {
-      argument_names_.emplace(call_.inputs[i].value, "argument." + std::to_string(i));
-    }
   }
 
-  Graph run(uint32_t call) {
-    for (uint32_t n = call_.begin; n < call_.end; ++n) {
+  Graph of_call(uint32_t index) {
+    const Call& call = from_.calls[index];
+    for (size_t i = 0; i < call.inputs.size(); ++i) {
+      argument_names_.emplace(call.inputs[i].value, "argument." + std::to_string(i));
+    }
+    for (uint32_t n = call.begin; n < call.end; ++n) {
       if (from_.nodes[n].kind == NodeKind::kOp) copy_op(n);
     }
-    for (size_t i = 0; i < call_.outputs.size(); ++i) {
-      to_.outputs.push_back({"output." + std::to_string(i), map(call_.outputs[i])});
+    for (size_t i = 0; i < call.outputs.size(); ++i) {
+      to_.outputs.push_back({"output." + std::to_string(i), map(call.outputs[i])});
     }
-    copy_calls(call);
+    copy_calls(index);
+    return std::move(to_);
+  }
+
+  // `nodes` ascend, so that what one reads is there before it.
+  Graph of_nodes(const std::set<uint32_t>& nodes, ValueId target) {
+    for (const uint32_t n : nodes) {
+      copy_op(n);
+      to_.nodes.back().call = kNoCall;
+    }
+    to_.outputs.push_back({"target", map(target)});
     return std::move(to_);
   }
 
@@ -61,9 +72,7 @@ class Extraction {
     Node input;
     input.kind = NodeKind::kInput;
     const auto name = argument_names_.find(v);
-    input.name = name != argument_names_.end()
-                     ? name->second
-                     : "value." + std::to_string(v.node) + "." + std::to_string(v.output);
+    input.name = name != argument_names_.end() ? name->second : value_name(v);
     input.outputs = {from_.type(v)};
     return add(v, std::move(input));
   }
@@ -105,7 +114,8 @@ class Extraction {
 
   void copy_calls(uint32_t call) {
     std::map<uint32_t, uint32_t> renumbered;
-    for (uint32_t c = call; c < from_.calls.size() && from_.calls[c].begin < call_.end; ++c) {
+    const uint32_t end = from_.calls[call].end;
+    for (uint32_t c = call; c < from_.calls.size() && from_.calls[c].begin < end; ++c) {
       if (c != call && !renumbered.contains(from_.calls[c].parent)) continue;
       Call copy = from_.calls[c];
       copy.parent = c == call ? kNoCall : renumbered[copy.parent];
@@ -132,7 +142,6 @@ class Extraction {
   }
 
   const Graph& from_;
-  const Call& call_;
   Graph to_;
   std::map<ValueId, ValueId> mapped_;
   std::map<ValueId, std::string> argument_names_;
@@ -141,7 +150,25 @@ class Extraction {
 
 }  // namespace
 
-Graph extract(const Graph& graph, uint32_t call) { return Extraction(graph, call).run(call); }
+std::string value_name(ValueId v) {
+  return "value." + std::to_string(v.node) + "." + std::to_string(v.output);
+}
+
+Graph extract(const Graph& graph, uint32_t call) { return Extraction(graph).of_call(call); }
+
+Graph cut(const Graph& graph, ValueId target, const std::set<ValueId>& known) {
+  std::set<uint32_t> nodes;
+  std::vector<uint32_t> open = {target.node};
+  while (!open.empty()) {
+    const uint32_t n = open.back();
+    open.pop_back();
+    if (graph.nodes[n].kind != NodeKind::kOp || !nodes.insert(n).second) continue;
+    for (const ValueId& input : graph.nodes[n].inputs) {
+      if (!known.contains(input)) open.push_back(input.node);
+    }
+  }
+  return Extraction(graph).of_nodes(nodes, target);
+}
 
 std::vector<Tap> list_taps(const Graph& graph, std::string_view pattern, TapInputs with_inputs) {
   // A call's inputs are known at its first node, its results after its last.

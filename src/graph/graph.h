@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -112,6 +113,13 @@ struct Graph {
 /// data and caches keep their names; the call's arguments are named "argument.<i>" and anything
 /// else "value.<node>.<output>". Weights are kept. Its outputs are "output.<i>".
 Graph extract(const Graph& graph, uint32_t call);
+
+/// What computes `target` from the values in `known` (other than itself), step data, caches and
+/// weights: the smallest graph whose one output, "target", is that value. Known values become
+/// inputs named by value_name().
+Graph cut(const Graph& graph, ValueId target, const std::set<ValueId>& known);
+/// "value.<node>.<output>"
+std::string value_name(ValueId v);
 
 /// Everything that can be observed at run time, in order of execution.
 struct Tap {

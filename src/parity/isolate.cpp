@@ -1,0 +1,330 @@
+#include "parity/isolate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "lockstep/error.h"
+#include "parity/diff.h"
+#include "runtime/executor.h"
+
+namespace lockstep::parity {
+namespace {
+
+constexpr int64_t kPageSize = 16;
+
+// A contiguous copy of `from` as `dtype` with these sizes; the number of elements agrees.
+Tensor convert(const View& from, DType dtype, const std::vector<int64_t>& shape) {
+  const Tensor dense = Tensor::copy_of(from);
+  if (from.dtype == dtype) {
+    Tensor same(dtype, shape);
+    std::copy_n(dense.data<std::byte>(), dense.view().bytes(), same.data<std::byte>());
+    return same;
+  }
+  Tensor to(dtype, shape);
+  for (int64_t i = 0; i < to.view().elements(); ++i) {
+    const double x = load_element(dense.view().data, from.dtype, i);
+    if (dtype == DType::kInt32) {
+      to.data<int32_t>()[i] = static_cast<int32_t>(x);
+    } else if (dtype == DType::kFloat32) {
+      to.data<float>()[i] = static_cast<float>(x);
+    } else {
+      to.data<uint16_t>()[i] = float_to_bfloat16(static_cast<float>(x));
+    }
+  }
+  return to;
+}
+
+double relative_l2(const View& found, const View& expected) {
+  const Tensor a = Tensor::copy_of(found);
+  const Tensor b = Tensor::copy_of(expected);
+  double difference = 0, norm = 0;
+  for (int64_t i = 0; i < a.view().elements(); ++i) {
+    const double x = load_element(a.view().data, found.dtype, i);
+    const double y = load_element(b.view().data, expected.dtype, i);
+    difference += (x - y) * (x - y);
+    norm += y * y;
+  }
+  if (norm == 0) return difference == 0 ? 0 : INFINITY;
+  return std::sqrt(difference / norm);
+}
+
+// One run of the reference, replayed value by value.
+class RunReplay {
+ public:
+  RunReplay(Pipeline& pipeline, const Recording& reference, const Run& run, IsolateReport& report)
+      : pipeline_(pipeline),
+        graph_(pipeline.graph()),
+        reference_(reference),
+        run_(run),
+        report_(report) {
+    total_ = static_cast<int64_t>(run.info.prompt_ids.size());
+    n_new_ = run.info.phase == Phase::kDecode ? 1 : total_;
+    n_pages_ = (total_ + kPageSize - 1) / kPageSize;
+    now_.fill(1);
+    set(Symbol::kTokens, n_new_);
+    set(Symbol::kLogitRows, n_new_);
+    set(Symbol::kSequenceOffsets, 2);
+    set(Symbol::kStepPages, n_pages_);
+    set(Symbol::kCachePages, n_pages_);
+    set(Symbol::kPageSize, kPageSize);
+    for (size_t i = 0; i < graph_.parameters.size(); ++i) {
+      weights_.emplace(graph_.parameters[i].path, pipeline.weights().views()[i]);
+    }
+  }
+
+  void run() {
+    find_known();
+    step_data();
+    run_whole();
+    for (const auto& [path, value] : targets_) {
+      try {
+        replay(path, value);
+      } catch (const Error& error) {
+        report_.not_replayed.push_back(
+            fmt::format("{} {}: {}", run_.info.id, path, error.message()));
+      }
+    }
+  }
+
+ private:
+  void set(Symbol symbol, int64_t n) { now_[static_cast<size_t>(symbol)] = n; }
+
+  std::vector<int64_t> shape_of(const TensorType& type) const {
+    std::vector<int64_t> shape;
+    for (const Dim& dim : type.shape.dims()) {
+      shape.push_back(dim.count * now_[static_cast<size_t>(dim.symbol)]);
+    }
+    return shape;
+  }
+
+  // Which values of the port the reference recorded, and which of them are to be judged: outputs
+  // and named values, each once, in order of execution.
+  void find_known() {
+    std::map<std::string, const Tap*> recorded;
+    for (const Tap& tap : run_.taps) recorded.emplace(tap_key(tap.info), &tap);
+    std::set<ValueId> judged;
+    for (const lockstep::Tap& tap : list_taps(graph_, "*", TapInputs::kYes)) {
+      TapInfo info;
+      info.path = tap.path;
+      info.role = tap.role == lockstep::Tap::Role::kInput ? TapRole::kInput : TapRole::kOutput;
+      info.index = static_cast<int>(tap.index);
+      info.call = static_cast<int>(tap.call);
+      const auto at = recorded.find(tap_key(info));
+      if (at == recorded.end()) {
+        if (info.role == TapRole::kOutput && graph_.node(tap.value).kind == NodeKind::kOp) {
+          report_.not_replayed.push_back(
+              fmt::format("{} {}: the reference did not record it", run_.info.id, tap.path));
+        }
+        continue;
+      }
+      const int64_t n = graph_.type(tap.value).shape.elements(now_);
+      if (at->second->view.elements() != n || graph_.node(tap.value).kind != NodeKind::kOp)
+        continue;
+      known_.emplace(tap.value, at->second);
+      if (info.role == TapRole::kOutput && judged.insert(tap.value).second) {
+        targets_.emplace_back(tap.path, tap.value);
+        classes_[tap.path] = tap.class_name;
+      }
+    }
+    for (const auto& [value, tap] : known_) known_values_.insert(value);
+  }
+
+  void step_data() {
+    auto add = [&](const char* name, std::vector<int32_t> values) {
+      Tensor tensor(DType::kInt32, {static_cast<int64_t>(values.size())});
+      std::ranges::copy(values, tensor.data<int32_t>());
+      inputs_.insert_or_assign(name, std::move(tensor));
+    };
+    const auto first = static_cast<int32_t>(total_ - n_new_);
+    std::vector<int32_t> ids(run_.info.prompt_ids.begin() + first, run_.info.prompt_ids.end());
+    std::vector<int32_t> positions(n_new_), rows(n_new_), pages(n_pages_);
+    std::iota(positions.begin(), positions.end(), first);
+    std::iota(rows.begin(), rows.end(), 0);
+    std::iota(pages.begin(), pages.end(), 0);
+    add("@input_ids", std::move(ids));
+    add("@positions", std::move(positions));
+    add("@logit_rows", std::move(rows));
+    add("@pages", std::move(pages));
+    add("@row_offsets", {0, static_cast<int32_t>(n_new_)});
+    add("@page_offsets", {0, static_cast<int32_t>(n_pages_)});
+    add("@state_slots", {0});
+  }
+
+  // The port's own run of the same tokens, for the error that has accumulated.
+  void run_whole() {
+    std::vector<ValueId> values(known_values_.begin(), known_values_.end());
+    std::vector<int32_t> ids(run_.info.prompt_ids.begin(), run_.info.prompt_ids.end());
+    Sequence sequence;
+    const auto before = static_cast<size_t>(total_ - n_new_);
+    if (before > 0) pipeline_.prefill(sequence, std::span(ids).first(before));
+    pipeline_.observe(values, [&](ValueId v, const View& rows) {
+      accumulated_[v] = relative_l2(rows, known_.at(v)->view);
+    });
+    const Segment segment{&sequence, std::span(ids).subspan(before), LogitRows::kAll};
+    pipeline_.step({&segment, 1});
+    pipeline_.observe({}, nullptr);
+    pipeline_.release(sequence);
+  }
+
+  const Tap* find_tap(const Run& run, const std::string& path) const {
+    const auto at = std::ranges::find_if(run.taps, [&](const Tap& tap) {
+      return tap.info.path == path && tap.info.role == TapRole::kOutput && tap.info.index == 0;
+    });
+    return at == run.taps.end() ? nullptr : &*at;
+  }
+
+  // The run that ended where this one begins.
+  const Run* previous() const {
+    const std::vector<int64_t>& ids = run_.info.prompt_ids;
+    for (const Run& run : reference_.runs) {
+      if (run.info.dtype == run_.info.dtype && run.info.attention == run_.info.attention &&
+          run.info.prompt_ids.size() + static_cast<size_t>(n_new_) == ids.size() &&
+          std::equal(run.info.prompt_ids.begin(), run.info.prompt_ids.end(), ids.begin())) {
+        return &run;
+      }
+    }
+    return nullptr;
+  }
+
+  // Earlier tokens of a paged cache [pages, heads, page size, width] from the reference's rows.
+  void fill_pages(Tensor& cache, const Tap& tap) const {
+    const View& to = cache.view();
+    const int64_t heads = to.dim(1), width = to.dim(3);
+    const int64_t n_rows = tap.view.dim(0);
+    const Tensor rows = convert(tap.view, to.dtype, {n_rows, heads, width});
+    const size_t bytes = static_cast<size_t>(width) * dtype_size(to.dtype);
+    for (int64_t row = 0; row < n_rows - n_new_; ++row) {
+      const int64_t position = total_ - n_rows + row;
+      for (int64_t head = 0; head < heads; ++head) {
+        const int64_t at = ((position / kPageSize) * heads + head) * kPageSize;
+        std::copy_n(
+            rows.data<std::byte>() + static_cast<size_t>(row * heads + head) * bytes, bytes,
+            cache.data<std::byte>() + static_cast<size_t>(at + position % kPageSize) * bytes);
+      }
+    }
+  }
+
+  Tensor cache(const CacheInput& input, const TensorType& type) const {
+    Tensor tensor(type.dtype, shape_of(type));
+    if (n_new_ == total_) return tensor;
+    const std::string path = input.name.substr(1);
+    const bool paged = input.kind == LOCKSTEP_CACHE_PAGED;
+    const Run* from = paged ? &run_ : previous();
+    const Tap* tap = from == nullptr ? nullptr : find_tap(*from, path);
+    if (tap == nullptr) {
+      throw Error(ErrorCode::kNotFound,
+                  fmt::format("{} was not recorded before this step", input.name),
+                  "record the reference with --steps");
+    }
+    const View& to = tensor.view();
+    const int64_t wanted = paged ? tap->view.dim(0) * to.dim(1) * to.dim(3) : to.elements();
+    if (tap->view.elements() != wanted) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: expected {}, the reference has {}", input.name, to_string(to),
+                              to_string(tap->view)));
+    }
+    if (!paged) return convert(tap->view, type.dtype, shape_of(type));
+    fill_pages(tensor, *tap);
+    return tensor;
+  }
+
+  void replay(const std::string& path, ValueId target) {
+    const Graph part = cut(graph_, target, known_values_);
+    std::vector<View> parameters;
+    for (const Parameter& parameter : part.parameters) {
+      parameters.push_back(weights_.at(parameter.path));
+    }
+    Executor executor(part, parameters, now_);
+    std::vector<Tensor> bound;
+    for (const CacheInput& input : part.caches) {
+      bound.push_back(cache(input, part.nodes[input.node].outputs[0]));
+      executor.bind_input(input.name, bound.back().view());
+    }
+    for (const auto& [name, tensor] : inputs_) {
+      if (executor.has_input(name)) executor.bind_input(name, tensor.view());
+    }
+    for (const auto& [value, tap] : known_) {
+      if (!executor.has_input(value_name(value))) continue;
+      const TensorType& type = graph_.type(value);
+      bound.push_back(convert(tap->view, type.dtype, shape_of(type)));
+      executor.bind_input(value_name(value), bound.back().view());
+    }
+    executor.run(now_, pipeline_.context());
+    judge(path, target, part, relative_l2(executor.output(0), known_.at(target)->view));
+  }
+
+  void judge(const std::string& path, ValueId target, const Graph& part, double isolated) {
+    IsolatedTap tap;
+    tap.run = run_.info.id;
+    tap.path = path;
+    tap.module_class = classes_[path];
+    int64_t n_ops = 0;
+    for (const Node& node : part.nodes) {
+      if (node.kind != NodeKind::kOp || node.op->run == nullptr) continue;
+      ++n_ops;
+      tap.ops += (tap.ops.empty() ? "" : ", ") + std::string(node.op->name);
+    }
+    tap.isolated = isolated;
+    tap.accumulated = accumulated_.at(target);
+    tap.bar = isolation_bar(run_.info.dtype, n_ops);
+    // A value that is not finite compares false, and is a source.
+    if (!(tap.isolated <= tap.bar)) {
+      tap.verdict = IsolatedTap::Verdict::kSource;
+    } else if (!(tap.accumulated <= tap.bar)) {
+      tap.verdict = IsolatedTap::Verdict::kCarrier;
+    }
+    report_.taps.push_back(std::move(tap));
+  }
+
+  Pipeline& pipeline_;
+  const Graph& graph_;
+  const Recording& reference_;
+  const Run& run_;
+  IsolateReport& report_;
+  int64_t total_ = 0, n_new_ = 0, n_pages_ = 0;
+  SymbolValues now_{};
+  std::map<std::string, View> weights_;
+  std::map<ValueId, const Tap*> known_;
+  std::set<ValueId> known_values_;
+  std::vector<std::pair<std::string, ValueId>> targets_;
+  std::map<std::string, std::string> classes_;
+  std::map<std::string, Tensor> inputs_;
+  std::map<ValueId, double> accumulated_;
+};
+
+}  // namespace
+
+bool IsolateReport::sound() const {
+  return std::ranges::none_of(
+      taps, [](const IsolatedTap& tap) { return tap.verdict == IsolatedTap::Verdict::kSource; });
+}
+
+double isolation_bar(const std::string& dtype, int64_t n_ops) {
+  const double ops = std::sqrt(static_cast<double>(std::max<int64_t>(1, n_ops)));
+  return dtype == "float32" ? 1e-6 * ops : 2 * one_rounding(dtype) * ops;
+}
+
+IsolateReport isolate(Pipeline& pipeline, const Recording& reference) {
+  IsolateReport report;
+  const std::string dtype(dtype_name(pipeline.graph().activation_dtype));
+  size_t n_runs = 0;
+  for (const Run& run : reference.runs) {
+    if (run.info.dtype != dtype || run.info.prompt_ids.empty() || run.taps.empty()) continue;
+    ++n_runs;
+    RunReplay(pipeline, reference, run, report).run();
+  }
+  if (n_runs == 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}: expected runs in {} with taps, found none",
+                            reference.path.string(), dtype),
+                "record the reference in that dtype, or choose --dtype");
+  }
+  return report;
+}
+
+}  // namespace lockstep::parity
