@@ -27,6 +27,8 @@ inline const char* const kFixtures[] = {
     "storyteller",
     "llama",
     "llama_rope3",
+    "gemma3",
+    "gpt2",
 };
 
 /// A temporary folder, removed at the end.
