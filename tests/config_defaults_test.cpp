@@ -1,5 +1,6 @@
 // A published config may leave out what equals the reference's default, and may be of either
 // generation of keys: the graph and its numbers stay the same.
+#include <cmath>
 #include <map>
 
 #include "support.h"
@@ -189,6 +190,28 @@ TEST(Gemma3ConfigTest, LayerTypesFollowFromThePatternOfOlderConfigs) {
   EXPECT_NE(logits_with("gemma3", config), expected) << "one global layer in six";
   config["sliding_window_pattern"] = 3;
   EXPECT_EQ(logits_with("gemma3", config), expected);
+}
+
+TEST(Gemma3ConfigTest, FrequenciesOfTheGlobalLayersAreDividedAndNothingElse) {
+  TempDir temp;
+  fs::copy_file(fixture("gemma3") / "model.safetensors", temp.path() / "model.safetensors");
+  json config = read_json(fixture("gemma3") / "config.json");
+  config["rope_parameters"]["full_attention"] = {
+      {"rope_theta", 5e5}, {"rope_type", "linear"}, {"factor", 3.0}};
+  write_text(temp.path() / "config.json", config.dump());
+  const Model model = Model::open(temp.path().string(), Registry());
+  std::vector<std::vector<double>> found;
+  for (const Node& node : model.trace.graph.nodes) {
+    if (node.op == nullptr || node.op->name != "rotary_embedding") continue;
+    const auto frequencies = node.attrs.get_floats("inv_freq");
+    found.emplace_back(frequencies.begin(), frequencies.end());
+  }
+  ASSERT_EQ(found.size(), 2u);
+  for (size_t i = 0; i < 16; ++i) {
+    const double exponent = static_cast<double>(i) / 16;
+    EXPECT_NEAR(found[0][i] * std::pow(1e4, exponent), 1, 3e-7);
+    EXPECT_NEAR(found[1][i] * std::pow(5e5, exponent), 1.0 / 3, 1e-7);
+  }
 }
 
 // gemma-3-4b states no rope_local_base_freq.

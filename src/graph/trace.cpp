@@ -222,7 +222,7 @@ struct LockstepBuilder {
         return add_parameter(path, shape, entry, "");
       }
     }
-    if (parts.size() == 1 && complete) check_turned(path, shape, parts[0]);
+    if (parts.size() == 1 && found == expected) check_turned(path, shape, parts[0]);
     const uint32_t id = add_parameter(path, shape, nullptr, "");
     graph.nodes[id].outputs[0].dtype = dtype.value_or(DType::kBFloat16);
     graph.parameters.back().parts = std::move(parts);
