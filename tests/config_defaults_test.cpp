@@ -255,6 +255,10 @@ TEST(ConfigRefusalTest, KeysThatWouldChangeTheComputation) {
               "layer_types: expected num_hidden_layers 6 entries, found 1");
   expect_text(error_with("gemma3", "layer_types", json::array({"chunked_attention"})),
               "layer_types: expected sliding_attention or full_attention, found chunked_attention");
+  expect_text(error_with("gemma3", "layer_types", "full_attention"),
+              "layer_types: expected an array, found the string");
+  expect_text(error_with("gemma3", "layer_types", json::array({7})),
+              "layer_types.0: expected a string, found 7");
   expect_text(error_with("gpt2", "add_cross_attention", true),
               "add_cross_attention: expected false, found true");
   expect_text(error_with("gpt2", "n_head", 5), "n_head: expected a divisor of n_embd 64, found 5");
