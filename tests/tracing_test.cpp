@@ -141,14 +141,17 @@ void replay(Pipeline& pipeline, uint32_t call) {
 }
 
 TEST(TracingTest, EveryModuleReplaysAloneToTheBit) {
-  Pipeline pipeline = open_pipeline(fixture("llama").string(), DType::kFloat32);
-  size_t n = 0;
-  for (uint32_t call = 0; call < pipeline.graph().calls.size(); ++call) {
-    if (pipeline.graph().calls[call].path.empty()) continue;
-    replay(pipeline, call);
-    ++n;
+  const std::pair<const char*, size_t> fixtures[] = {{"llama", 57}, {"gemma3", 108}, {"gpt2", 54}};
+  for (const auto& [name, n_calls] : fixtures) {
+    Pipeline pipeline = open_pipeline(fixture(name).string(), DType::kFloat32);
+    size_t n = 0;
+    for (uint32_t call = 0; call < pipeline.graph().calls.size(); ++call) {
+      if (pipeline.graph().calls[call].path.empty()) continue;
+      replay(pipeline, call);
+      ++n;
+    }
+    EXPECT_EQ(n, n_calls) << name;
   }
-  EXPECT_EQ(n, 57u);
 }
 
 TEST(TracingTest, ForcedReferenceKernelsAgreeAndRan) {

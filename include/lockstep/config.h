@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lockstep/builder.h"
 
@@ -76,6 +77,15 @@ class Config {
     const char* value = nullptr;
     builder_->check(api().config_string(builder_->raw(), path(key).c_str(), &value));
     return value;
+  }
+  /// A list of strings. Absent and null are the empty list.
+  std::vector<std::string> texts(const std::string& key) const {
+    std::vector<std::string> values;
+    if (!has(key)) return values;
+    size_t length = 0;
+    builder_->check(api().config_length(builder_->raw(), path(key).c_str(), &length));
+    for (size_t i = 0; i < length; ++i) values.push_back(text(key + "." + std::to_string(i)));
+    return values;
   }
   /// The object under `key`; its keys are then read by their own names.
   Config at(const std::string& key) const { return Config(*builder_, path(key)); }

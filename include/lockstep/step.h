@@ -22,7 +22,8 @@ class Step {
   }
 
   struct AttendOptions {
-    double scale;  ///< Multiplies q k^T; the reference's `scaling`.
+    double scale;        ///< Multiplies q k^T; the reference's `scaling`.
+    int64_t window = 0;  ///< How many keys are seen, the query's own included; 0: all before it.
   };
   /// Causal attention over this sequence's cache, which the call declares: q [T, heads, k_dim],
   /// k [T, kv_heads, k_dim], v [T, kv_heads, v_dim] -> [T, heads, v_dim]. Query head h reads
@@ -38,7 +39,7 @@ class Step {
     const Value context = b.op("attention",
                                {q, k, v, b.input("@positions"), b.input("@row_offsets"),
                                 b.input("@page_offsets"), b.input("@pages"), k_cache, v_cache},
-                               {{"scale", options.scale}});
+                               {{"scale", options.scale}, {"window", options.window}});
     b.tap("context", context);
     return context;
   }
