@@ -27,6 +27,7 @@ inline const char* const kFixtures[] = {
     "storyteller",
     "llama",
     "llama_rope3",
+    "mamba2",
 };
 
 /// A temporary folder, removed at the end.
