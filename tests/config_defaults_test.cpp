@@ -11,33 +11,74 @@ using nlohmann::json;
 
 const std::vector<int32_t> kPrompt = {591, 283, 298, 682, 273};
 
-// LlamaConfig's defaults in transformers 5.
-const json kLlamaDefaults = {
-    {"vocab_size", 32000},
-    {"hidden_size", 4096},
-    {"intermediate_size", 11008},
-    {"num_hidden_layers", 32},
-    {"num_attention_heads", 32},
-    {"hidden_act", "silu"},
-    {"max_position_embeddings", 2048},
-    {"initializer_range", 0.02},
-    {"rms_norm_eps", 1e-6},
-    {"use_cache", true},
-    {"bos_token_id", 1},
-    {"eos_token_id", 2},
-    {"pretraining_tp", 1},
-    {"tie_word_embeddings", false},
-    {"attention_bias", false},
-    {"attention_dropout", 0.0},
-    {"mlp_bias", false},
+// The defaults of the config classes in transformers 5, by model_type.
+const std::map<std::string, json> kDefaults = {
+    {"llama",
+     {
+         {"vocab_size", 32000},
+         {"hidden_size", 4096},
+         {"intermediate_size", 11008},
+         {"num_hidden_layers", 32},
+         {"num_attention_heads", 32},
+         {"hidden_act", "silu"},
+         {"max_position_embeddings", 2048},
+         {"initializer_range", 0.02},
+         {"rms_norm_eps", 1e-6},
+         {"use_cache", true},
+         {"bos_token_id", 1},
+         {"eos_token_id", 2},
+         {"pretraining_tp", 1},
+         {"tie_word_embeddings", false},
+         {"attention_bias", false},
+         {"attention_dropout", 0.0},
+         {"mlp_bias", false},
+     }},
+    {"mamba2",
+     {
+         {"num_heads", 128},
+         {"head_dim", 64},
+         {"vocab_size", 32768},
+         {"hidden_size", 4096},
+         {"state_size", 128},
+         {"num_hidden_layers", 64},
+         {"layer_norm_epsilon", 1e-5},
+         {"pad_token_id", 1},
+         {"bos_token_id", 0},
+         {"eos_token_id", 2},
+         {"expand", 2},
+         {"conv_kernel", 4},
+         {"n_groups", 8},
+         {"use_bias", false},
+         {"use_conv_bias", true},
+         {"hidden_act", "silu"},
+         {"initializer_range", 0.1},
+         {"residual_in_fp32", true},
+         {"time_step_rank", "auto"},
+         {"time_step_min", 0.001},
+         {"time_step_max", 0.1},
+         {"time_step_floor", 1e-4},
+         {"time_step_limit", json::array({0.0, {{"__float__", "Infinity"}}})},
+         {"rescale_prenorm_residual", false},
+         {"use_cache", true},
+         {"rms_norm", true},
+         {"chunk_size", 256},
+         {"tie_word_embeddings", false},
+     }},
 };
 
-std::vector<double> logits_with(const std::string& name, const json& config) {
+const json& defaults_of(const json& config) {
+  return kDefaults.at(config["model_type"].get<std::string>());
+}
+
+std::vector<double> logits_with(const std::string& name, const std::string& config) {
   TempDir temp;
   fs::copy_file(fixture(name) / "model.safetensors", temp.path() / "model.safetensors");
-  write_text(temp.path() / "config.json", config.dump());
+  write_text(temp.path() / "config.json", config);
   Pipeline pipeline = open_pipeline(temp.path().string(), DType::kFloat32);
   return all_logits(pipeline, kPrompt);
+}
+std::vector<double> logits_with(const std::string& name, const json& config) {
+  return logits_with(name, config.dump());
 }
 
 class ConfigDefaultsTest : public ::testing::TestWithParam<const char*> {};
@@ -47,7 +88,7 @@ TEST_P(ConfigDefaultsTest, DefaultValuedKeysCanBeLeftOut) {
   const std::vector<double> expected = logits_with(GetParam(), config);
   json stripped = config;
   size_t n = 0;
-  for (const auto& [key, value] : kLlamaDefaults.items()) {
+  for (const auto& [key, value] : defaults_of(config).items()) {
     if (!config.contains(key) || config[key] != value) continue;
     json without = config;
     without.erase(key);
@@ -56,8 +97,9 @@ TEST_P(ConfigDefaultsTest, DefaultValuedKeysCanBeLeftOut) {
     ++n;
   }
   // head_dim defaults to hidden_size / num_attention_heads, key/value heads to all heads.
-  if (config["head_dim"] ==
-      config["hidden_size"].get<int>() / config["num_attention_heads"].get<int>()) {
+  if (config.contains("num_attention_heads") &&
+      config["head_dim"] ==
+          config["hidden_size"].get<int>() / config["num_attention_heads"].get<int>()) {
     stripped.erase("head_dim");
     ++n;
   }
@@ -73,8 +115,9 @@ TEST_P(ConfigDefaultsTest, DefaultValuedKeysCanBeLeftOut) {
 TEST_P(ConfigDefaultsTest, NullIsAbsent) {
   json config = read_json(fixture(GetParam()) / "config.json");
   const std::vector<double> expected = logits_with(GetParam(), config);
-  config["mlp_bias"] = nullptr;
-  config["attention_bias"] = nullptr;
+  for (const auto& [key, value] : defaults_of(config).items()) {
+    if (!config.contains(key) || config[key] == value) config[key] = nullptr;
+  }
   EXPECT_EQ(logits_with(GetParam(), config), expected);
 }
 
@@ -90,7 +133,7 @@ TEST_P(ConfigDefaultsTest, BothGenerationsOfKeysAreRead) {
     other.erase("rope_parameters");
     other["torch_dtype"] = other["dtype"];
     other.erase("dtype");
-  } else {
+  } else if (config.contains("rope_scaling")) {
     json parameters = config["rope_scaling"];
     parameters["rope_theta"] = config["rope_theta"];
     other["rope_parameters"] = parameters;
@@ -98,8 +141,28 @@ TEST_P(ConfigDefaultsTest, BothGenerationsOfKeysAreRead) {
     other.erase("rope_scaling");
     other["dtype"] = other["torch_dtype"];
     other.erase("torch_dtype");
+  } else {
+    other["torch_dtype"] = other["dtype"];
+    other.erase("dtype");
   }
   EXPECT_EQ(logits_with(GetParam(), other), expected);
+}
+
+TEST(ConfigUseTest, LimitsMayBeInfiniteInAnySpelling) {
+  json config = read_json(fixture("mamba2") / "config.json");
+  const std::vector<double> expected = logits_with("mamba2", config);
+  config["time_step_limit"] = "LIMIT";
+  const auto with_limit = [&](const std::string& limit) {
+    std::string text = config.dump();
+    return logits_with("mamba2", text.replace(text.find("\"LIMIT\""), 7, limit));
+  };
+  EXPECT_EQ(with_limit("[0, Infinity]"), expected);
+  EXPECT_EQ(with_limit("[0.0, {\"__float__\": \"Infinity\"}]"), expected);
+  EXPECT_EQ(with_limit("[{\"__float__\": \"-Infinity\"}, 1e30]"), expected);
+  EXPECT_NE(with_limit("[0.0, 0.01]"), expected);
+  EXPECT_THROW(with_limit("[0.0, NaN]"), Error);
+  EXPECT_THROW(with_limit("[0.5, 0.1]"), Error);
+  EXPECT_THROW(with_limit("[0.5, \"much\"]"), Error);
 }
 
 TEST(ConfigUseTest, KeysNobodyReadsAreReported) {
@@ -117,8 +180,7 @@ TEST(ConfigUseTest, KeysNobodyReadsAreReported) {
   EXPECT_EQ(text.find("hidden_size"), std::string::npos) << text;
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, ConfigDefaultsTest,
-                         ::testing::Values("storyteller", "llama", "llama_rope3"),
+INSTANTIATE_TEST_SUITE_P(Fixtures, ConfigDefaultsTest, ::testing::ValuesIn(kFixtures),
                          [](const auto& model) { return std::string(model.param); });
 
 }  // namespace

@@ -98,7 +98,6 @@ struct Mixer : Module<Mixer> {
                                                .dt_max = c.dt_max},
                                               ssm_state));
     step.tap(ssm_state);
-    step.builder().tap("scan", y);
     const Value scan_output = norm(y, gate);
     return out_proj(to_activation(scan_output));
   }
