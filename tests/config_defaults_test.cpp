@@ -95,6 +95,38 @@ const json kGpt2Defaults = {
     {"tie_word_embeddings", true},
 };
 
+// Mamba2Config's.
+const json kMamba2Defaults = {
+    {"num_heads", 128},
+    {"head_dim", 64},
+    {"vocab_size", 32768},
+    {"hidden_size", 4096},
+    {"state_size", 128},
+    {"num_hidden_layers", 64},
+    {"layer_norm_epsilon", 1e-5},
+    {"pad_token_id", 1},
+    {"bos_token_id", 0},
+    {"eos_token_id", 2},
+    {"expand", 2},
+    {"conv_kernel", 4},
+    {"n_groups", 8},
+    {"use_bias", false},
+    {"use_conv_bias", true},
+    {"hidden_act", "silu"},
+    {"initializer_range", 0.1},
+    {"residual_in_fp32", true},
+    {"time_step_rank", "auto"},
+    {"time_step_min", 0.001},
+    {"time_step_max", 0.1},
+    {"time_step_floor", 1e-4},
+    {"time_step_limit", json::array({0.0, {{"__float__", "Infinity"}}})},
+    {"rescale_prenorm_residual", false},
+    {"use_cache", true},
+    {"rms_norm", true},
+    {"chunk_size", 256},
+    {"tie_word_embeddings", false},
+};
+
 // A fixture and the defaults of its config class.
 struct Family {
   const char* fixture;
@@ -102,15 +134,18 @@ struct Family {
 };
 const Family kFamilies[] = {
     {"storyteller", kLlamaDefaults}, {"llama", kLlamaDefaults}, {"llama_rope3", kLlamaDefaults},
-    {"gemma3", kGemma3Defaults},     {"gpt2", kGpt2Defaults},
+    {"gemma3", kGemma3Defaults},     {"gpt2", kGpt2Defaults},   {"mamba2", kMamba2Defaults},
 };
 
-std::vector<double> logits_with(const std::string& name, const json& config) {
+std::vector<double> logits_with(const std::string& name, const std::string& config) {
   TempDir temp;
   fs::copy_file(fixture(name) / "model.safetensors", temp.path() / "model.safetensors");
-  write_text(temp.path() / "config.json", config.dump());
+  write_text(temp.path() / "config.json", config);
   Pipeline pipeline = open_pipeline(temp.path().string(), DType::kFloat32);
   return all_logits(pipeline, kPrompt);
+}
+std::vector<double> logits_with(const std::string& name, const json& config) {
+  return logits_with(name, config.dump());
 }
 
 class ConfigDefaultsTest : public ::testing::TestWithParam<Family> {
@@ -262,6 +297,23 @@ TEST(ConfigRefusalTest, KeysThatWouldChangeTheComputation) {
   expect_text(error_with("gpt2", "add_cross_attention", true),
               "add_cross_attention: expected false, found true");
   expect_text(error_with("gpt2", "n_head", 5), "n_head: expected a divisor of n_embd 64, found 5");
+}
+
+TEST(ConfigUseTest, LimitsMayBeInfiniteInAnySpelling) {
+  json config = read_json(fixture("mamba2") / "config.json");
+  const std::vector<double> expected = logits_with("mamba2", config);
+  config["time_step_limit"] = "LIMIT";
+  const auto with_limit = [&](const std::string& limit) {
+    std::string text = config.dump();
+    return logits_with("mamba2", text.replace(text.find("\"LIMIT\""), 7, limit));
+  };
+  EXPECT_EQ(with_limit("[0, Infinity]"), expected);
+  EXPECT_EQ(with_limit("[0.0, {\"__float__\": \"Infinity\"}]"), expected);
+  EXPECT_EQ(with_limit("[{\"__float__\": \"-Infinity\"}, 1e30]"), expected);
+  EXPECT_NE(with_limit("[0.0, 0.01]"), expected);
+  EXPECT_THROW(with_limit("[0.0, NaN]"), Error);
+  EXPECT_THROW(with_limit("[0.5, 0.1]"), Error);
+  EXPECT_THROW(with_limit("[0.5, \"much\"]"), Error);
 }
 
 TEST(ConfigUseTest, KeysNobodyReadsAreReported) {

@@ -28,7 +28,8 @@ inline const char* const kFixtures[] = {
     "llama",        //
     "llama_rope3",  //
     "gemma3",       //
-    "gpt2",
+    "gpt2",         //
+    "mamba2",       //
 };
 
 /// A temporary folder, removed at the end.

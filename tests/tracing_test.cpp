@@ -118,6 +118,7 @@ void replay(Pipeline& pipeline, uint32_t call) {
   now[static_cast<size_t>(Symbol::kTokens)] = static_cast<int64_t>(kPrompt.size());
   now[static_cast<size_t>(Symbol::kLogitRows)] = static_cast<int64_t>(kPrompt.size());
   now[static_cast<size_t>(Symbol::kSequenceOffsets)] = 2;
+  now[static_cast<size_t>(Symbol::kStateSlots)] = pipeline.options().max_sequences;
   now[static_cast<size_t>(Symbol::kPageSize)] = pipeline.options().page_size;
   now[static_cast<size_t>(Symbol::kCachePages)] =
       pipeline.options().max_context / pipeline.options().page_size;
@@ -141,7 +142,8 @@ void replay(Pipeline& pipeline, uint32_t call) {
 }
 
 TEST(TracingTest, EveryModuleReplaysAloneToTheBit) {
-  const std::pair<const char*, size_t> fixtures[] = {{"llama", 57}, {"gemma3", 108}, {"gpt2", 54}};
+  const std::pair<const char*, size_t> fixtures[] = {
+      {"llama", 57}, {"gemma3", 108}, {"gpt2", 54}, {"mamba2", 36}};
   for (const auto& [name, n_calls] : fixtures) {
     Pipeline pipeline = open_pipeline(fixture(name).string(), DType::kFloat32);
     size_t n = 0;

@@ -66,6 +66,17 @@ class Config {
     }
     return value;
   }
+  /// A bound of something: a number that may be infinite, in any of the spellings of Python's json
+  /// and of transformers.
+  double bound(const std::string& key, std::optional<double> fallback = {}) const {
+    if (use_fallback(key, fallback.has_value())) return *fallback;
+    double value = 0;
+    builder_->check(api().config_number(builder_->raw(), path(key).c_str(), &value));
+    if (std::isnan(value)) {
+      throw Error(ErrorCode::kOutOfRange, where(key) + ": expected a number, found nan");
+    }
+    return value;
+  }
   bool flag(const std::string& key, std::optional<bool> fallback = {}) const {
     if (use_fallback(key, fallback.has_value())) return *fallback;
     int value = 0;

@@ -50,6 +50,12 @@ inline Value merge_heads(const Value& x) {
 inline Value slice(const Value& x, int64_t begin, int64_t end) {
   return x.builder().op("slice", {x}, {{"begin", begin}, {"end", end}});
 }
+/// x in float32, whatever the type between modules.
+inline Value to_float32(const Value& x) { return x.builder().op("cast", {x}, {{"to", "float32"}}); }
+/// x in the type between modules: the reference's `.to(weight.dtype)`.
+inline Value to_activation(const Value& x) {
+  return x.builder().op("cast", {x}, {{"to", "activation"}});
+}
 /// x [T, ...], rows [R] -> [R, ...]
 inline Value gather_rows(const Value& x, const Value& rows) {
   return x.builder().op("gather_rows", {x, rows});
