@@ -88,7 +88,7 @@ class Step {
     double dt_min, dt_max;
   };
   /// The selective state-space scan of Mamba 2, with a state of [H, P, N] -> float32 [T, H, P].
-  /// Taps the step sizes, dt.
+  /// Taps the step sizes before their limits, dt.
   Value ssd_scan(const SsdScan& scan, const State& state) const {
     Builder& b = *builder_;
     const std::vector<Value> outputs =

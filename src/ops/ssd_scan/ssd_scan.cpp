@@ -91,15 +91,15 @@ void run(const OpCall& call) {
       .slots = slots.as<int32_t>(),
       .state = call.inputs[kState].as<float>(),
       .y = call.outputs[0].as<float>(),
-      .step = call.outputs[1].as<float>(),
+      .delta = call.outputs[1].as<float>(),
       .n_tokens = x.dim(0),
       .n_sequences = slots.dim(0),
       .n_heads = x.dim(1),
       .head_dim = x.dim(2),
       .n_groups = b.dim(1),
       .state_size = b.dim(2),
-      .dt_min = limit.min,
-      .dt_max = limit.max,
+      .dt_min = static_cast<float>(limit.min),
+      .dt_max = static_cast<float>(limit.max),
       .dtype = x.dtype,
       .a_log_dtype = call.inputs[kALog].dtype,
       .d_dtype = call.inputs[kD].dtype,
@@ -110,16 +110,19 @@ void run(const OpCall& call) {
 
 }  // namespace
 
-void ssd_step_sizes(const SsdScanArgs& args, ThreadPool& pool) noexcept {
+void ssd_deltas(const SsdScanArgs& args, ThreadPool& pool) noexcept {
   const int64_t grain = 1 + 1024 / (args.n_heads + 1);
   pool.parallel_for(args.n_tokens, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin * args.n_heads; i < end * args.n_heads; ++i) {
       const double z = double{load_float(args.dt, args.dtype, i)} +
                        load_float(args.dt_bias, args.dt_bias_dtype, i % args.n_heads);
-      const double softplus = z > 20 ? z : std::log1p(std::exp(z));
-      args.step[i] = static_cast<float>(std::clamp(softplus, args.dt_min, args.dt_max));
+      args.delta[i] = static_cast<float>(z > 20 ? z : std::log1p(std::exp(z)));
     }
   });
+}
+
+float ssd_step(const SsdScanArgs& args, int64_t token, int64_t head) noexcept {
+  return std::clamp(args.delta[token * args.n_heads + head], args.dt_min, args.dt_max);
 }
 
 float ssd_decay_rate(const SsdScanArgs& args, int64_t head) noexcept {

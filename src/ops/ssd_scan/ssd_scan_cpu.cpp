@@ -46,7 +46,7 @@ struct Head {
         state(args.state + (args.slots[sequence] * args.n_heads + head) * width * n),
         args_(args) {}
 
-  float step(int64_t t) const { return args_.step[t * args_.n_heads + head]; }
+  float step(int64_t t) const { return ops::ssd_step(args_, t, head); }
   const T* x(int64_t t) const {
     return static_cast<const T*>(args_.x) + (t * args_.n_heads + head) * width;
   }
@@ -261,7 +261,7 @@ class Chunked {
 template <class Run>
 void for_each_head(const SsdScanArgs& args, ThreadPool& pool, size_t scratch_floats,
                    const Run& run) {
-  ops::ssd_step_sizes(args, pool);
+  ops::ssd_deltas(args, pool);
   visit_activation_type(args.dtype, [&]<class T>(T) HWY_ATTR {
     parallel_tasks(pool, args.n_sequences * args.n_heads, [&](int64_t task, int worker) HWY_ATTR {
       run(Head<T>(args, task),

@@ -6,12 +6,12 @@
 namespace lockstep::ops {
 
 void ssd_scan_ref(const SsdScanArgs& args, ThreadPool& pool) noexcept {
-  ssd_step_sizes(args, pool);
+  ssd_deltas(args, pool);
   const int64_t n = args.state_size;
   for (int64_t s = 0; s < args.n_sequences; ++s) {
     for (int64_t t = args.row_offsets[s]; t < args.row_offsets[s + 1]; ++t) {
       for (int64_t h = 0; h < args.n_heads; ++h) {
-        const double step = args.step[t * args.n_heads + h];
+        const double step = ssd_step(args, t, h);
         const double decay = std::exp(step * ssd_decay_rate(args, h));
         const double skip = load_float(args.d, args.d_dtype, h);
         const int64_t bc = (t * args.n_groups + h / (args.n_heads / args.n_groups)) * n;

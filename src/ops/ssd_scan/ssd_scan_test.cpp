@@ -30,9 +30,9 @@ TEST(SsdScan, RefFollowsTheFormulaInFloat64) {
           state[n] = load_element(before[9].view().data, DType::kFloat32, row + n);
         }
         for (int64_t t = rows[s]; t < rows[s + 1]; ++t) {
-          const double z = std::log(1 + std::exp(r.in(3, t * 4 + h) + r.in(6, h)));
-          const double step = std::min(std::max(z, 0.01), 4.0);
-          EXPECT_NEAR(r.out(t * 4 + h, 1), step, 1e-6 * step);
+          const double delta = std::log1p(std::exp(r.in(3, t * 4 + h) + r.in(6, h)));
+          EXPECT_NEAR(r.out(t * 4 + h, 1), delta, 1e-6 * delta);
+          const double step = std::min(std::max(delta, 0.01), 4.0);
           const double decay = std::exp(-std::exp(r.in(4, h)) * step);
           const double x = r.in(0, (t * 4 + h) * 3 + p);
           double y = r.in(5, h) * x;
