@@ -2,6 +2,7 @@
 // the slot before changes no bit; and which kernel of a scan runs when.
 #include <map>
 
+#include "parity/dump.h"
 #include "support.h"
 
 namespace lockstep::test {
@@ -87,6 +88,34 @@ TEST_F(StateTest, ChunksOfAScanAreForManyTokensOfBFloat16) {
     EXPECT_EQ(calls.contains("ssd_scan/cpu.recurrent"), !is_chunked);
     all_logits(pipeline, golden_.prompt(0), 1);
     EXPECT_TRUE(calls.contains("ssd_scan/cpu.recurrent"));
+  }
+}
+
+TEST_F(StateTest, ADumpHasTheStatesAsTheLastCallLeavesThem) {
+  TempDir temp;
+  Pipeline pipeline = open(DType::kFloat32);
+  const std::vector<int32_t> prompt = golden_.prompt(1);
+  Bits states;
+  watch(pipeline, 0, states);
+  all_logits(pipeline, prompt);
+  pipeline.observe({}, nullptr);
+  for (const int64_t chunk : {0, 3}) {
+    const std::filesystem::path folder = temp.path() / std::to_string(chunk);
+    parity::dump({&pipeline}, {parity::plan_prompt(DType::kFloat32, prompt, 0, chunk, 512)}, {},
+                 folder);
+    const SafetensorsFile file = SafetensorsFile::open(folder / "tensors.safetensors");
+    size_t n = 0;
+    for (const TensorEntry& entry : file.tensors()) {
+      for (const auto& [path, expected] : states) {
+        if (entry.name.find("/" + path + ":") == std::string::npos) continue;
+        const bool is_conv = path.ends_with("conv_state");
+        const std::vector<int64_t> conv = {160, 4}, ssm = {8, 16, 16};
+        EXPECT_EQ(entry.shape, is_conv ? conv : ssm) << path;
+        EXPECT_EQ(to_doubles(file.view(entry.name)), expected) << path;
+        ++n;
+      }
+    }
+    EXPECT_EQ(n, states.size());
   }
 }
 
