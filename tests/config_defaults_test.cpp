@@ -265,6 +265,17 @@ TEST(Gemma3ConfigTest, ScalingIsForTheGlobalLayersAlone) {
   EXPECT_EQ(logits_with("gemma3", config), expected);
 }
 
+// As the reference's config class: it warns of the keys and computes with its defaults.
+TEST(Gemma3ConfigTest, OneNewerObjectForAllLayersIsNobodys) {
+  json config = read_json(fixture("gemma3") / "config.json");
+  const std::vector<double> expected = logits_with("gemma3", config);
+  config["rope_parameters"] = {{"rope_theta", 5e5}, {"rope_type", "default"}};
+  EXPECT_EQ(logits_with("gemma3", config), expected);
+  config.erase("rope_parameters");
+  config["rope_theta"] = 5e5;
+  EXPECT_NE(logits_with("gemma3", config), expected);
+}
+
 // What the config class allows and the ports do not compute is refused by name.
 TEST(ConfigRefusalTest, KeysThatWouldChangeTheComputation) {
   const auto error_with = [](const std::string& name, const char* key, const json& value) {

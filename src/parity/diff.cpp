@@ -13,6 +13,7 @@
 #include "parity/anatomy.h"
 #include "parity/floor.h"
 #include "parity/harness.h"
+#include "parity/repeated_calls.h"
 #include "parity/verdict.h"
 
 namespace lockstep::parity {
@@ -180,12 +181,20 @@ class Differ {
   /// The port's tap for each of the reference's, by key and then by landmark.
   std::vector<std::pair<const Tap*, const Tap*>> matches(const Run& reference,
                                                          const Run& port) const {
+    const auto reordered = reordered_calls(reference, port, pool_);
+    const auto port_key = [&](TapInfo info) {
+      if (const auto calls = reordered.find(info.path); calls != reordered.end()) {
+        const auto call = calls->second.find(info.call);
+        if (call != calls->second.end()) info.call = call->second;
+      }
+      return tap_key(info);
+    };
     std::unordered_map<std::string, const Tap*> by_key, by_landmark;
     for (const Tap& tap : port.taps) by_key.emplace(tap_key(tap.info), &tap);
     std::vector<std::pair<const Tap*, const Tap*>> out;
     std::set<std::string> used;
     for (const Tap& tap : reference.taps) {
-      const auto it = by_key.find(tap_key(tap.info));
+      const auto it = by_key.find(port_key(tap.info));
       out.emplace_back(&tap, it == by_key.end() ? nullptr : it->second);
       if (it != by_key.end()) {
         used.insert(landmark_key(tap));

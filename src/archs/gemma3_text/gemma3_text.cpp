@@ -37,13 +37,14 @@ RopeFrequencies local_rope_of(const Config& c, int64_t head_dim) {
   return rope_frequencies_of(c.at("rope_parameters").at("sliding_attention"), head_dim, 1e4);
 }
 
-// One object of rope parameters for all, as older configs have it, is the global layers'.
+// The keys of older configs, where they are not resolved to an object a layer type, are the global
+// layers' alone; one object for all under the newer key is nobody's.
 RopeFrequencies global_rope_of(const Config& c, int64_t head_dim) {
   const Config rope = c.at("rope_parameters");
-  if (!rope.has("sliding_attention") && !rope.has("full_attention")) {
-    return rope_frequencies_of(rope, head_dim, 1e6);
-  }
-  return rope_frequencies_of(rope.at("full_attention"), head_dim, 1e6);
+  const bool is_per_type = rope.has("sliding_attention") || rope.has("full_attention");
+  const bool is_older = c.has("rope_theta") || c.has("rope_scaling");
+  return rope_frequencies_of(is_older && !is_per_type ? rope : rope.at("full_attention"), head_dim,
+                             1e6);
 }
 
 void expect_no_cap(const Config& c, const char* key) {
