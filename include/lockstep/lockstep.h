@@ -7,6 +7,7 @@
 #include "lockstep/module.h"
 #include "lockstep/nn/linear.h"
 #include "lockstep/nn/mlp.h"
+#include "lockstep/nn/moe.h"
 #include "lockstep/nn/rms_norm.h"
 #include "lockstep/nn/rope.h"
 #include "lockstep/ops.h"

@@ -23,6 +23,10 @@ inline Value operator*(const Value& a, const Value& b) {
 inline Value scale(const Value& x, double factor) {
   return x.builder().op("elementwise", {x}, {{"fn", "scale"}, {"factor", factor}});
 }
+/// x W^T: weight [out, in], x [..., in] -> [..., out]
+inline Value linear(const Value& x, const Value& weight) {
+  return x.builder().op("linear", {x, weight});
+}
 /// `fn` is a name of transformers' ACT2FN: "silu", "gelu", "gelu_pytorch_tanh", ...
 inline Value activation(const Value& x, const std::string& fn) {
   return x.builder().op("activation", {x}, {{"fn", fn}});
@@ -41,6 +45,14 @@ inline Value split_heads(const Value& x, int64_t head_dim) {
 /// [T, heads, head_dim] -> [T, heads * head_dim]
 inline Value merge_heads(const Value& x) {
   return x.builder().op("reshape", {x}, {{"tail", std::vector<int64_t>{x.size(-2) * x.size(-1)}}});
+}
+/// [..., N] -> [..., end - begin]: the range of the last dimension.
+inline Value slice(const Value& x, int64_t begin, int64_t end) {
+  return x.builder().op("slice", {x}, {{"begin", begin}, {"end", end}});
+}
+/// x in float32, for what the reference computes in float32 in every run.
+inline Value to_float32(const Value& x) {
+  return x.builder().op("cast", {x}, {{"dtype", "float32"}});
 }
 /// x [T, ...], rows [R] -> [R, ...]
 inline Value gather_rows(const Value& x, const Value& rows) {
