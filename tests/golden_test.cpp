@@ -80,6 +80,9 @@ TEST_P(GoldenTest, EveryStepOfTheGreedyTextInFloat32) {
   printf("  %s: worst relative L2 of float32 step logits %.2g\n", GetParam(), worst);
 }
 
+// Modules that run inside an experts dispatch, on rows in an order of the implementation's own.
+bool inside_dispatch(const std::string& path) { return path.ends_with(".experts.act_fn"); }
+
 // Runs `ids` and compares every module output the golden has under `prefix`.
 void check_taps(Pipeline& pipeline, const Golden& golden, const std::vector<int32_t>& ids,
                 const std::string& prefix) {
@@ -95,9 +98,14 @@ void check_taps(Pipeline& pipeline, const Golden& golden, const std::vector<int3
   pipeline.observe({}, nullptr);
   size_t n_compared = 0;
   double worst = 0;
+  std::vector<std::string> left_out;
   for (const TensorEntry& entry : golden.tensors.tensors()) {
     if (!entry.name.starts_with(prefix)) continue;
     const std::string path = entry.name.substr(prefix.size());
+    if (inside_dispatch(path) && !values.contains(path)) {
+      left_out.push_back(path);
+      continue;
+    }
     ASSERT_TRUE(values.contains(path)) << path << " is no tap of the port";
     const double error = relative_l2(computed.at(values.at(path)), golden.values(entry.name));
     EXPECT_LE(error, kTapsBar) << path;
@@ -106,6 +114,7 @@ void check_taps(Pipeline& pipeline, const Golden& golden, const std::vector<int3
   }
   EXPECT_GT(n_compared, 10u);
   printf("  %zu taps under %s, worst relative L2 %.2g\n", n_compared, prefix.c_str(), worst);
+  for (const std::string& path : left_out) printf("  left out: %s\n", path.c_str());
 }
 
 TEST_P(GoldenTest, EveryModuleOutputInFloat32) {

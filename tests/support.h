@@ -23,11 +23,14 @@ inline std::filesystem::path fixture(const std::string& name) {
 }
 
 /// Every fixture with a golden, one a line.
+// clang-format off
 inline const char* const kFixtures[] = {
     "storyteller",
     "llama",
     "llama_rope3",
+    "mixtral",
 };
+// clang-format on
 
 /// A temporary folder, removed at the end.
 class TempDir {
