@@ -29,6 +29,7 @@ inline const char* const kFixtures[] = {
     "llama",
     "llama_rope3",
     "mixtral",
+    "deepseek_v3",
 };
 // clang-format on
 
