@@ -11,25 +11,86 @@ using nlohmann::json;
 
 const std::vector<int32_t> kPrompt = {591, 283, 298, 682, 273};
 
-// LlamaConfig's defaults in transformers 5.
-const json kLlamaDefaults = {
-    {"vocab_size", 32000},
-    {"hidden_size", 4096},
-    {"intermediate_size", 11008},
-    {"num_hidden_layers", 32},
-    {"num_attention_heads", 32},
-    {"hidden_act", "silu"},
-    {"max_position_embeddings", 2048},
-    {"initializer_range", 0.02},
-    {"rms_norm_eps", 1e-6},
-    {"use_cache", true},
-    {"bos_token_id", 1},
-    {"eos_token_id", 2},
-    {"pretraining_tp", 1},
-    {"tie_word_embeddings", false},
-    {"attention_bias", false},
-    {"attention_dropout", 0.0},
-    {"mlp_bias", false},
+// The defaults of each family's config class in transformers 5, as far as a published config
+// states them; rope_theta is the class's default_theta.
+const std::map<std::string, json> kDefaults = {
+    {"llama",
+     {{"vocab_size", 32000},
+      {"hidden_size", 4096},
+      {"intermediate_size", 11008},
+      {"num_hidden_layers", 32},
+      {"num_attention_heads", 32},
+      {"hidden_act", "silu"},
+      {"max_position_embeddings", 2048},
+      {"initializer_range", 0.02},
+      {"rms_norm_eps", 1e-6},
+      {"use_cache", true},
+      {"bos_token_id", 1},
+      {"eos_token_id", 2},
+      {"pretraining_tp", 1},
+      {"tie_word_embeddings", false},
+      {"attention_bias", false},
+      {"attention_dropout", 0.0},
+      {"mlp_bias", false},
+      {"rope_theta", 10000.0}}},
+    {"mixtral",
+     {{"vocab_size", 32000},
+      {"hidden_size", 4096},
+      {"intermediate_size", 14336},
+      {"num_hidden_layers", 32},
+      {"num_attention_heads", 32},
+      {"num_key_value_heads", 8},
+      {"head_dim", nullptr},
+      {"hidden_act", "silu"},
+      {"max_position_embeddings", 131072},
+      {"initializer_range", 0.02},
+      {"rms_norm_eps", 1e-5},
+      {"use_cache", true},
+      {"bos_token_id", 1},
+      {"eos_token_id", 2},
+      {"tie_word_embeddings", false},
+      {"sliding_window", nullptr},
+      {"attention_dropout", 0.0},
+      {"num_experts_per_tok", 2},
+      {"num_local_experts", 8},
+      {"output_router_logits", false},
+      {"router_aux_loss_coef", 0.001},
+      {"router_jitter_noise", 0.0},
+      {"rope_theta", 1000000.0}}},
+    {"deepseek_v3",
+     {{"vocab_size", 129280},
+      {"hidden_size", 7168},
+      {"intermediate_size", 18432},
+      {"moe_intermediate_size", 2048},
+      {"num_hidden_layers", 61},
+      {"num_attention_heads", 128},
+      {"num_key_value_heads", 128},
+      {"n_shared_experts", 1},
+      {"n_routed_experts", 256},
+      {"routed_scaling_factor", 2.5},
+      {"kv_lora_rank", 512},
+      {"q_lora_rank", 1536},
+      {"qk_rope_head_dim", 64},
+      {"v_head_dim", 128},
+      {"qk_nope_head_dim", 128},
+      {"n_group", 8},
+      {"topk_group", 4},
+      {"num_experts_per_tok", 8},
+      {"first_k_dense_replace", 3},
+      {"norm_topk_prob", true},
+      {"hidden_act", "silu"},
+      {"max_position_embeddings", 4096},
+      {"initializer_range", 0.02},
+      {"rms_norm_eps", 1e-6},
+      {"use_cache", true},
+      {"bos_token_id", 0},
+      {"eos_token_id", 1},
+      {"pretraining_tp", 1},
+      {"tie_word_embeddings", false},
+      {"rope_interleave", true},
+      {"attention_bias", false},
+      {"attention_dropout", 0.0},
+      {"rope_theta", 10000.0}}},
 };
 
 std::vector<double> logits_with(const std::string& name, const json& config) {
@@ -47,7 +108,8 @@ TEST_P(ConfigDefaultsTest, DefaultValuedKeysCanBeLeftOut) {
   const std::vector<double> expected = logits_with(GetParam(), config);
   json stripped = config;
   size_t n = 0;
-  for (const auto& [key, value] : kLlamaDefaults.items()) {
+  const json& defaults = kDefaults.at(config["model_type"]);
+  for (const auto& [key, value] : defaults.items()) {
     if (!config.contains(key) || config[key] != value) continue;
     json without = config;
     without.erase(key);
@@ -62,7 +124,8 @@ TEST_P(ConfigDefaultsTest, DefaultValuedKeysCanBeLeftOut) {
     ++n;
   }
   // The default theta and type, in either generation.
-  if (config.contains("rope_parameters") && config["rope_parameters"]["rope_theta"] == 10000.0) {
+  if (config.contains("rope_parameters") &&
+      config["rope_parameters"]["rope_theta"] == defaults["rope_theta"]) {
     stripped.erase("rope_parameters");
     ++n;
   }
@@ -118,7 +181,8 @@ TEST(ConfigUseTest, KeysNobodyReadsAreReported) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, ConfigDefaultsTest,
-                         ::testing::Values("storyteller", "llama", "llama_rope3"),
+                         ::testing::Values("storyteller", "llama", "llama_rope3", "mixtral",
+                                           "deepseek_v3"),
                          [](const auto& model) { return std::string(model.param); });
 
 }  // namespace

@@ -50,6 +50,8 @@ inline Value merge_heads(const Value& x) {
 inline Value slice(const Value& x, int64_t begin, int64_t end) {
   return x.builder().op("slice", {x}, {{"begin", begin}, {"end", end}});
 }
+/// [T, heads, A] and [T, heads, B] -> [T, heads, A + B]; one head serves all of the other's.
+inline Value concat(const Value& a, const Value& b) { return a.builder().op("concat", {a, b}); }
 /// x in float32, for what the reference computes in float32 in every run.
 inline Value to_float32(const Value& x) {
   return x.builder().op("cast", {x}, {{"dtype", "float32"}});

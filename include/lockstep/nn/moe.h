@@ -1,6 +1,7 @@
 // Mixture of experts: the choice of experts, and their products.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>

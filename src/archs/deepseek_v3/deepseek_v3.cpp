@@ -9,10 +9,20 @@
 namespace {
 using namespace lockstep;
 
+// A key that the reference writes but derives from others: there, it must agree.
+int64_t derived(const Config& c, const char* key, int64_t value) {
+  const int64_t found = c.size(key, value);
+  if (found == value) return value;
+  throw Error(ErrorCode::kInvalidArgument, c.where(key) + ": expected " + std::to_string(value) +
+                                               " from the other keys, found " +
+                                               std::to_string(found));
+}
+
 // The keys of DeepseekV3Config that the computation reads, with DeepseekV3Config's defaults.
 struct DeepseekV3Config {
   int64_t vocab_size, hidden_size, intermediate_size, moe_intermediate_size, num_hidden_layers;
-  int64_t num_attention_heads, n_shared_experts, n_routed_experts, kv_lora_rank, q_lora_rank;
+  int64_t num_attention_heads, n_shared_experts, n_routed_experts, kv_lora_rank;
+  int64_t q_lora_rank;  // 0: queries are not compressed
   int64_t qk_rope_head_dim, v_head_dim, qk_nope_head_dim, first_k_dense_replace;
   double rms_norm_eps, scaling;
   std::string hidden_act;
@@ -50,7 +60,9 @@ struct DeepseekV3Config {
                 .scaling = c.number("routed_scaling_factor", 2.5),
                 .n_group = c.size("n_group", 8),
                 .topk_group = c.size("topk_group", 4)},
-        rope(rope_frequencies(c, qk_rope_head_dim, 10000.0)) {
+        rope(rope_frequencies(c, derived(c, "head_dim", qk_rope_head_dim), 10000.0)) {
+    derived(c, "qk_head_dim", qk_nope_head_dim + qk_rope_head_dim);
+    derived(c, "num_key_value_heads", num_attention_heads);
     const Config parameters = c.at("rope_parameters");
     const double all_dim = parameters.number("mscale_all_dim", 0);
     if (parameters.text("rope_type", "default") != "default" && all_dim != 0) {
@@ -99,15 +111,19 @@ struct Attention : Module<Attention> {
   Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
     const int64_t nope = c.qk_nope_head_dim, rope = c.qk_rope_head_dim, rank = c.kv_lora_rank;
     const Value q = split_heads(queries(x), nope + rope);
+    const Value q_pass = slice(q, 0, nope);
     const Value compressed_kv = kv_a_proj_with_mqa(x);
     const Value latent = kv_a_layernorm(slice(compressed_kv, 0, rank));
     const Value kv = split_heads(kv_b_proj(latent), nope + c.v_head_dim);
-    step.builder().tap("v", slice(kv, nope, nope + c.v_head_dim));
 
-    Value k_rot = split_heads(slice(compressed_kv, rank, rank + rope), rope);
-    k_rot = merge_heads(apply_rotary_pos_emb(k_rot, positions, c.rope_style));
     const Value q_rot = apply_rotary_pos_emb(slice(q, nope, nope + rope), positions, c.rope_style);
-    return o_proj(merge_heads(step.attend_latent(slice(q, 0, nope), q_rot, latent, k_rot,
+    const Value k_pe = split_heads(slice(compressed_kv, rank, rank + rope), rope);
+    const Value k_rot = apply_rotary_pos_emb(k_pe, positions, c.rope_style);
+    Builder& b = step.builder();
+    b.tap("q_rot", concat(q_pass, q_rot));
+    b.tap("k_rot", concat(slice(kv, 0, nope), k_rot));
+    b.tap("v", slice(kv, nope, nope + c.v_head_dim));
+    return o_proj(merge_heads(step.attend_latent(q_pass, q_rot, latent, merge_heads(k_rot),
                                                  kv_b_proj.weight, {.scale = c.scaling})));
   }
 };
