@@ -93,8 +93,14 @@ void multiply(const Group& group, const float* rows, int64_t stride, const TW* w
     float sums[4 * kN];
     for (int64_t r = 0; r < group.n_slots; r += 4) {
       const int64_t n = std::min<int64_t>(4, group.n_slots - r);
-      dot_rows<kN>(n, rows + r * stride, static_cast<size_t>(stride), w + c * k,
-                   static_cast<size_t>(k), static_cast<size_t>(k), sums);
+      const float* x = rows + r * stride;
+      const TW* columns = w + c * k;
+      const auto x_stride = static_cast<size_t>(stride), width = static_cast<size_t>(k);
+      if (r == 0) {
+        dot_rows<kN, true>(n, x, x_stride, columns, width, width, sums);
+      } else {
+        dot_rows<kN>(n, x, x_stride, columns, width, width, sums);
+      }
       for (int64_t i = 0; i < n; ++i) {
         T* to = out + group.slots[r + i] * out_stride + c;
         for (int j = 0; j < kN; ++j) store_n(d, hn::Set(d, sums[i * kN + j]), to + j, 1);
