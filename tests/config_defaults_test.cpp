@@ -127,14 +127,80 @@ const json kMamba2Defaults = {
     {"tie_word_embeddings", false},
 };
 
+// MixtralConfig's.
+const json kMixtralDefaults = {
+    {"vocab_size", 32000},
+    {"hidden_size", 4096},
+    {"intermediate_size", 14336},
+    {"num_hidden_layers", 32},
+    {"num_attention_heads", 32},
+    {"num_key_value_heads", 8},
+    {"head_dim", nullptr},
+    {"hidden_act", "silu"},
+    {"max_position_embeddings", 131072},
+    {"initializer_range", 0.02},
+    {"rms_norm_eps", 1e-5},
+    {"use_cache", true},
+    {"bos_token_id", 1},
+    {"eos_token_id", 2},
+    {"tie_word_embeddings", false},
+    {"sliding_window", nullptr},
+    {"attention_dropout", 0.0},
+    {"num_experts_per_tok", 2},
+    {"num_local_experts", 8},
+    {"output_router_logits", false},
+    {"router_aux_loss_coef", 0.001},
+    {"router_jitter_noise", 0.0},
+    {"rope_theta", 1000000.0},
+};
+
+// DeepseekV3Config's.
+const json kDeepseekV3Defaults = {
+    {"vocab_size", 129280},
+    {"hidden_size", 7168},
+    {"intermediate_size", 18432},
+    {"moe_intermediate_size", 2048},
+    {"num_hidden_layers", 61},
+    {"num_attention_heads", 128},
+    {"num_key_value_heads", 128},
+    {"n_shared_experts", 1},
+    {"n_routed_experts", 256},
+    {"routed_scaling_factor", 2.5},
+    {"kv_lora_rank", 512},
+    {"q_lora_rank", 1536},
+    {"qk_rope_head_dim", 64},
+    {"v_head_dim", 128},
+    {"qk_nope_head_dim", 128},
+    {"n_group", 8},
+    {"topk_group", 4},
+    {"num_experts_per_tok", 8},
+    {"first_k_dense_replace", 3},
+    {"norm_topk_prob", true},
+    {"hidden_act", "silu"},
+    {"max_position_embeddings", 4096},
+    {"initializer_range", 0.02},
+    {"rms_norm_eps", 1e-6},
+    {"use_cache", true},
+    {"bos_token_id", 0},
+    {"eos_token_id", 1},
+    {"pretraining_tp", 1},
+    {"tie_word_embeddings", false},
+    {"rope_interleave", true},
+    {"attention_bias", false},
+    {"attention_dropout", 0.0},
+    {"rope_theta", 10000.0},
+};
+
 // A fixture and the defaults of its config class.
 struct Family {
   const char* fixture;
   const json& defaults;
 };
 const Family kFamilies[] = {
-    {"storyteller", kLlamaDefaults}, {"llama", kLlamaDefaults}, {"llama_rope3", kLlamaDefaults},
-    {"gemma3", kGemma3Defaults},     {"gpt2", kGpt2Defaults},   {"mamba2", kMamba2Defaults},
+    {"storyteller", kLlamaDefaults}, {"llama", kLlamaDefaults},
+    {"llama_rope3", kLlamaDefaults}, {"gemma3", kGemma3Defaults},
+    {"gpt2", kGpt2Defaults},         {"mamba2", kMamba2Defaults},
+    {"mixtral", kMixtralDefaults},   {"deepseek_v3", kDeepseekV3Defaults},
 };
 
 std::vector<double> logits_with(const std::string& name, const std::string& config) {

@@ -98,6 +98,9 @@ std::vector<double> token_major(std::vector<double> values, const std::vector<in
   return turned;
 }
 
+// Modules that run inside an experts dispatch, on rows in an order of the implementation's own.
+bool inside_dispatch(const std::string& path) { return path.ends_with(".experts.act_fn"); }
+
 // Runs `ids` and compares every module output the golden has under `prefix`.
 void check_taps(Pipeline& pipeline, const Golden& golden, const std::vector<int32_t>& ids,
                 const std::string& prefix) {
@@ -118,9 +121,14 @@ void check_taps(Pipeline& pipeline, const Golden& golden, const std::vector<int3
   pipeline.observe({}, nullptr);
   size_t n_compared = 0;
   double worst = 0;
+  std::vector<std::string> left_out;
   for (const TensorEntry& entry : golden.tensors.tensors()) {
     if (!entry.name.starts_with(prefix)) continue;
     const std::string path = entry.name.substr(prefix.size());
+    if (inside_dispatch(path) && !values.contains(path)) {
+      left_out.push_back(path);
+      continue;
+    }
     ASSERT_TRUE(values.contains(path)) << path << " is no tap of the port";
     const ValueId value = values.at(path);
     const std::vector<double> expected =
@@ -132,6 +140,7 @@ void check_taps(Pipeline& pipeline, const Golden& golden, const std::vector<int3
   }
   EXPECT_GT(n_compared, 10u);
   printf("  %zu taps under %s, worst relative L2 %.2g\n", n_compared, prefix.c_str(), worst);
+  for (const std::string& path : left_out) printf("  left out: %s\n", path.c_str());
 }
 
 TEST_P(GoldenTest, EveryModuleOutputInFloat32) {

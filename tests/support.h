@@ -30,6 +30,8 @@ inline const char* const kFixtures[] = {
     "gemma3",       //
     "gpt2",         //
     "mamba2",       //
+    "mixtral",      //
+    "deepseek_v3",  //
 };
 
 /// A temporary folder, removed at the end.

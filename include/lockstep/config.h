@@ -25,6 +25,8 @@ class Config {
     const uint32_t kind = kind_of(key);
     return kind != LOCKSTEP_CONFIG_ABSENT && kind != LOCKSTEP_CONFIG_NULL;
   }
+  /// Whether the key is there and null, for the keys where the reference's None is no default.
+  bool is_null(const std::string& key) const { return kind_of(key) == LOCKSTEP_CONFIG_NULL; }
   /// A count or width: from `least` up to `most`.
   int64_t size(const std::string& key, std::optional<int64_t> fallback = {}, int64_t least = 1,
                int64_t most = int64_t{1} << 31) const {

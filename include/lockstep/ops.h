@@ -27,6 +27,10 @@ inline Value scale(const Value& x, double factor) {
 inline Value scale_in_type(const Value& x, double factor) {
   return x.builder().op("elementwise", {x}, {{"fn", "scale_in_type"}, {"factor", factor}});
 }
+/// x W^T: weight [out, in], x [..., in] -> [..., out]
+inline Value linear(const Value& x, const Value& weight) {
+  return x.builder().op("linear", {x, weight});
+}
 /// `fn` is a name of transformers' ACT2FN: "silu", "gelu", "gelu_pytorch_tanh", ...
 inline Value activation(const Value& x, const std::string& fn) {
   return x.builder().op("activation", {x}, {{"fn", fn}});
@@ -50,6 +54,8 @@ inline Value merge_heads(const Value& x) {
 inline Value slice(const Value& x, int64_t begin, int64_t end) {
   return x.builder().op("slice", {x}, {{"begin", begin}, {"end", end}});
 }
+/// [T, heads, A] and [T, heads, B] -> [T, heads, A + B]; one head serves all of the other's.
+inline Value concat(const Value& a, const Value& b) { return a.builder().op("concat", {a, b}); }
 /// x in float32, whatever the type between modules.
 inline Value to_float32(const Value& x) { return x.builder().op("cast", {x}, {{"to", "float32"}}); }
 /// x in the type between modules: the reference's `.to(weight.dtype)`.

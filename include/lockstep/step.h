@@ -100,6 +100,22 @@ class Step {
     return outputs[0];
   }
 
+  /// Causal attention whose keys and values are kv_b latent, over this sequence's cache of latents,
+  /// which the call declares: q_nope [T, heads, n], q_rot [T, heads, r], latent [T, rank],
+  /// k_rot [T, r], kv_b [heads * (n + v_dim), rank] -> [T, heads, v_dim]. Tap context.
+  Value attend_latent(const Value& q_nope, const Value& q_rot, const Value& latent,
+                      const Value& k_rot, const Value& kv_b, AttendOptions options) const {
+    Builder& b = *builder_;
+    const Value cache = b.paged_cache("latent_cache", 1, latent.size(-1) + k_rot.size(-1));
+    const Value context =
+        b.op("latent_attention",
+             {q_nope, q_rot, latent, k_rot, kv_b, b.input("@positions"), b.input("@row_offsets"),
+              b.input("@page_offsets"), b.input("@pages"), cache},
+             {{"scale", options.scale}});
+    b.tap("context", context);
+    return context;
+  }
+
  private:
   Builder* builder_;
 };

@@ -40,6 +40,16 @@ int wait_while_equal(const std::atomic<int>& value, int old) noexcept {
   return value.load(std::memory_order_acquire);
 }
 
+void* grow(void*& buffer, size_t& size, size_t bytes) noexcept {
+  if (size < bytes) {
+    std::free(buffer);
+    size = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+    buffer = std::aligned_alloc(kCacheLine, size);
+    if (buffer == nullptr) size = 0;
+  }
+  return buffer;
+}
+
 int available_cores() noexcept {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -66,6 +76,8 @@ struct ThreadPool::Impl {
   RangeFn fn = nullptr;
   void* context = nullptr;
   int64_t n = 0, chunk = 0;
+  void* shared = nullptr;
+  size_t shared_bytes = 0;
 
   void run_chunk(int worker) const noexcept {
     const int64_t begin = worker * chunk;
@@ -110,6 +122,7 @@ ThreadPool::ThreadPool(int n_threads) {
 ThreadPool::~ThreadPool() {
   impl_->stop();
   for (Impl::Worker& worker : impl_->workers) std::free(worker.scratch);
+  std::free(impl_->shared);
 }
 
 int ThreadPool::size() const noexcept { return static_cast<int>(impl_->workers.size()); }
@@ -141,13 +154,11 @@ void ThreadPool::run(int64_t n, int64_t grain, RangeFn fn, void* context) noexce
 
 void* ThreadPool::scratch(int worker, size_t bytes) noexcept {
   Impl::Worker& mine = impl_->workers[static_cast<size_t>(worker)];
-  if (mine.scratch_bytes < bytes) {
-    std::free(mine.scratch);
-    mine.scratch_bytes = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
-    mine.scratch = std::aligned_alloc(kCacheLine, mine.scratch_bytes);
-    if (mine.scratch == nullptr) mine.scratch_bytes = 0;
-  }
-  return mine.scratch;
+  return grow(mine.scratch, mine.scratch_bytes, bytes);
+}
+
+void* ThreadPool::shared_scratch(size_t bytes) noexcept {
+  return grow(impl_->shared, impl_->shared_bytes, bytes);
 }
 
 }  // namespace lockstep

@@ -35,6 +35,8 @@ class ThreadPool {
   /// At least `bytes` of 64-byte aligned scratch owned by `worker`, valid until its next call.
   /// Grows on first use and is kept, so that steady-state kernels allocate nothing.
   void* scratch(int worker, size_t bytes) noexcept;
+  /// As scratch(), for what all workers of a kernel share: owned by the caller of the loops.
+  void* shared_scratch(size_t bytes) noexcept;
 
  private:
   using RangeFn = void (*)(void* context, int64_t begin, int64_t end, int worker);

@@ -96,6 +96,10 @@ TEST(ThreadPool, ScratchIsAlignedAndKept) {
   EXPECT_EQ(pool.scratch(1, 10), first);
   EXPECT_NE(pool.scratch(0, 10), first);
   EXPECT_NE(pool.scratch(1, 1 << 20), nullptr);
+  void* shared = pool.shared_scratch(1000);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(shared) % 64, 0u);
+  EXPECT_EQ(pool.shared_scratch(10), shared);
+  EXPECT_NE(pool.scratch(0, 10), shared);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // their application to q and k.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -63,6 +64,52 @@ inline std::vector<float> llama3_inv_freq(std::vector<float> inv_freq, double fa
   return inv_freq;
 }
 
+/// The yarn paper's attention factor for a context `scale` times as long.
+inline double yarn_mscale(double scale, double mscale) {
+  return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0;
+}
+
+/// Yarn: short wavelengths are kept, long ones divided by `factor`, with a ramp between
+/// (_compute_yarn_parameters).
+inline RopeFrequencies yarn_frequencies(const Config& config, const Config& rope, double theta,
+                                        int64_t rotary_dim) {
+  const double original = rope.positive("original_max_position_embeddings");
+  const double factor = rope.has("factor") ? rope.positive("factor")
+                                           : config.positive("max_position_embeddings") / original;
+  const double mscale = rope.number("mscale", 0), all_dim = rope.number("mscale_all_dim", 0);
+  const double inferred = mscale != 0 && all_dim != 0
+                              ? yarn_mscale(factor, mscale) / yarn_mscale(factor, all_dim)
+                              : yarn_mscale(factor, 1);
+  const auto dim_of = [&](double rotations) {
+    return static_cast<double>(rotary_dim) *
+           std::log(original / (rotations * 2 * 3.14159265358979323846)) / (2 * std::log(theta));
+  };
+  double low = dim_of(rope.positive("beta_fast", 32)), high = dim_of(rope.positive("beta_slow", 1));
+  if (rope.flag("truncate", true)) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(rotary_dim - 1));
+  if (low == high) high += 0.001;
+
+  RopeFrequencies result{{}, rope.number("attention_factor", inferred)};
+  for (int64_t i = 0; i < rotary_dim / 2; ++i) {
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(rotary_dim);
+    const auto power = static_cast<float>(
+        std::pow(static_cast<double>(static_cast<float>(theta)), static_cast<double>(exponent)));
+    const float extrapolated = 1.0f / power;
+    const float interpolated = 1.0f / (static_cast<float>(factor) * power);
+    const float offset = static_cast<float>(i) - static_cast<float>(low);
+    const float ramp = std::clamp(offset / static_cast<float>(high - low), 0.0f, 1.0f);
+    const float kept = 1.0f - ramp;
+    const float stretched = interpolated * (1.0f - kept);
+    const float unchanged = extrapolated * kept;
+    result.inv_freq.push_back(stretched + unchanged);
+  }
+  return result;
+}
+
 /// Reads one object of rope parameters for a rotation of `rotary_dim` channels. `default_theta` is
 /// the reference config class's.
 inline RopeFrequencies rope_frequencies_of(const Config& rope, int64_t rotary_dim,
@@ -95,8 +142,9 @@ inline RopeFrequencies rope_frequencies_of(const Config& rope, int64_t rotary_di
                         rope.positive("original_max_position_embeddings"));
     return frequencies;
   }
+  if (type == "yarn") return yarn_frequencies(Config(rope.builder()), rope, theta, rotary_dim);
   throw Error(ErrorCode::kUnimplemented,
-              rope.where("rope_type") + ": expected default, linear or llama3, found " + type,
+              rope.where("rope_type") + ": expected default, linear, llama3 or yarn, found " + type,
               "this build has no such rotary scaling");
 }
 
@@ -107,11 +155,13 @@ inline RopeFrequencies rope_frequencies(const Config& config, int64_t rotary_dim
 }
 
 /// How pairs of channels are formed: first half with second half (Llama, NeoX), or neighbours
-/// (GPT-J, Cohere, GLM).
-enum class RopeStyle { kHalf, kInterleaved };
+/// (GPT-J, Cohere, GLM), or neighbours that become halves (DeepSeek; its tables are those of
+/// kHalf).
+enum class RopeStyle { kHalf, kInterleaved, kInterleavedToHalf };
 
 inline const char* rope_style_name(RopeStyle style) {
-  return style == RopeStyle::kHalf ? "half" : "interleaved";
+  constexpr const char* kNames[] = {"half", "interleaved", "interleaved_to_half"};
+  return kNames[static_cast<int>(style)];
 }
 
 /// cos and sin, float32 [T, rotary_dim], each frequency twice in the order of the style.

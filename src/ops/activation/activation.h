@@ -26,6 +26,9 @@ struct ActivationArgs {
   DType dtype;
 };
 
+/// The function that the attribute `fn` names; an error names `op`.
+Activation activation_of(std::string_view op, const Attrs& attrs);
+
 void activation_ref(const ActivationArgs& args, ThreadPool& pool) noexcept;
 void activation_cpu(const ActivationArgs& args, ThreadPool& pool) noexcept;
 

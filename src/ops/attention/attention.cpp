@@ -6,6 +6,7 @@
 
 #include "kernels/element.h"
 #include "ops/check.h"
+#include "ops/paged_rows.h"
 
 namespace lockstep::ops {
 namespace {
@@ -65,42 +66,6 @@ std::vector<TensorType> infer(const InferCall& call) {
   return {{call.inputs[kQ].dtype, Shape{q[0], q[1], v[2]}}};
 }
 
-void expect_value(std::string_view what, int64_t index, bool ok, std::string_view expected,
-                  int64_t found) {
-  if (ok) return;
-  fail("attention", fmt::format("{}[{}]", what, index), expected, fmt::format("{}", found));
-}
-
-/// Everything that a kernel indexes with.
-void check_indices(const AttentionArgs& args, int64_t n_pages, int64_t n_cache_pages) {
-  const int64_t n = args.n_sequences;
-  expect_value("row_offsets", 0, args.row_offsets[0] == 0, "0", args.row_offsets[0]);
-  expect_value("row_offsets", n, args.row_offsets[n] == args.n_tokens, "the number of tokens",
-               args.row_offsets[n]);
-  expect_value("page_offsets", 0, args.page_offsets[0] >= 0, "0 or more", args.page_offsets[0]);
-  expect_value("page_offsets", n, args.page_offsets[n] <= n_pages, "at most the number of pages",
-               args.page_offsets[n]);
-  for (int64_t s = 0; s < n; ++s) {
-    const int32_t* rows = args.row_offsets + s;
-    const int32_t* pages = args.page_offsets + s;
-    expect_value("row_offsets", s + 1, rows[1] >= rows[0], "no less than before", rows[1]);
-    expect_value("page_offsets", s + 1, pages[1] >= pages[0], "no less than before", pages[1]);
-    const int64_t capacity = (pages[1] - pages[0]) * args.page_size;
-    for (int64_t t = rows[0]; t < rows[1]; ++t) {
-      const int32_t position = args.positions[t];
-      if (position >= 0 && position < capacity) continue;
-      expect_value(
-          "positions", t, false,
-          fmt::format("a position in [0, {}), what the pages of sequence {} hold", capacity, s),
-          position);
-    }
-  }
-  for (int64_t p = args.page_offsets[0]; p < args.page_offsets[n]; ++p) {
-    expect_value("pages", p, args.pages[p] >= 0 && args.pages[p] < n_cache_pages,
-                 "a page of the cache", args.pages[p]);
-  }
-}
-
 void run(const OpCall& call) {
   check_call(attention, call);
   const View& q = call.inputs[kQ];
@@ -127,8 +92,9 @@ void run(const OpCall& call) {
       .scale = static_cast<float>(call.attrs.get_float("scale")),
       .dtype = q.dtype,
   };
-  if (args.n_sequences < 0) fail("attention", "row_offsets", "at least one entry", "none");
-  check_indices(args, call.inputs[kPages].dim(0), k_cache.dim(0));
+  check_paged_rows("attention",
+                   {args.positions, args.row_offsets, args.page_offsets, args.pages, args.n_tokens,
+                    args.n_sequences, call.inputs[kPages].dim(0), args.page_size, k_cache.dim(0)});
   dispatch<AttentionArgs>("attention", kKernels, args, q.dtype == DType::kFloat32, call.context);
 }
 

@@ -13,9 +13,10 @@ constexpr Kernel<RopeArgs> kKernels[] = {
 };
 
 RopeStyle style_of(const Attrs& attrs) {
-  return expect_choice("rope", "style", attrs.get_string("style"), {"half", "interleaved"}) == 0
-             ? RopeStyle::kHalf
-             : RopeStyle::kInterleaved;
+  constexpr RopeStyle kStyles[] = {RopeStyle::kHalf, RopeStyle::kInterleaved,
+                                   RopeStyle::kInterleavedToHalf};
+  return kStyles[expect_choice("rope", "style", attrs.get_string("style"),
+                               {"half", "interleaved", "interleaved_to_half"})];
 }
 
 std::vector<TensorType> infer(const InferCall& call) {

@@ -61,6 +61,33 @@ HWY_INLINE void rotate_pairs(const T* x, const float* cos, const float* sin, T* 
 #endif
 }
 
+/// Adjacent pairs in, halves out.
+template <class T>
+HWY_INLINE void rotate_pairs_to_half(const T* x, const float* cos, const float* sin, T* out,
+                                     size_t n) {
+  const F32 d;
+  const size_t half = n / 2;
+  const auto turn = [&](size_t i, VF a, VF b, const auto& put) HWY_ATTR {
+    const auto table = [&](const float* p) HWY_ATTR {
+      return i + hn::Lanes(d) <= half ? load(d, p + i) : load_n(d, p + i, half - i);
+    };
+    put(hn::Sub(hn::Mul(a, table(cos)), hn::Mul(b, table(sin))), out + i);
+    put(hn::Add(hn::Mul(b, table(cos + half)), hn::Mul(a, table(sin + half))), out + half + i);
+  };
+  size_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  for (const size_t lanes = hn::Lanes(d); i + lanes <= half; i += lanes) {
+    const VF low = load(d, x + 2 * i), high = load(d, x + 2 * i + lanes);
+    turn(i, hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low),
+         [d](VF v, T* to) HWY_ATTR { store(d, v, to); });
+  }
+#endif
+  for (; i < half; ++i) {
+    turn(i, load_n(d, x + 2 * i, 1), load_n(d, x + 2 * i + 1, 1),
+         [d](VF v, T* to) HWY_ATTR { store_n(d, v, to, 1); });
+  }
+}
+
 template <class T>
 void rope_token(const RopeArgs& args, int64_t token) {
   const size_t n = static_cast<size_t>(args.n_rotated);
@@ -71,10 +98,16 @@ void rope_token(const RopeArgs& args, int64_t token) {
     const int64_t at = (token * args.n_heads + h) * args.head_dim;
     const T* x = static_cast<const T*>(args.x) + at;
     T* out = static_cast<T*>(args.out) + at;
-    if (args.style == RopeStyle::kHalf) {
-      rotate_half(x, cos, sin, out, n);
-    } else {
-      rotate_pairs(x, cos, sin, out, n);
+    switch (args.style) {
+      case RopeStyle::kHalf:
+        rotate_half(x, cos, sin, out, n);
+        break;
+      case RopeStyle::kInterleaved:
+        rotate_pairs(x, cos, sin, out, n);
+        break;
+      case RopeStyle::kInterleavedToHalf:
+        rotate_pairs_to_half(x, cos, sin, out, n);
+        break;
     }
     std::memcpy(static_cast<void*>(out + n), x + n, rest * sizeof(T));
   }

@@ -10,11 +10,14 @@ void rope_ref(const RopeArgs& args, ThreadPool&) noexcept {
     const float* cos = args.cos + r / args.n_heads * n;
     const float* sin = args.sin + r / args.n_heads * n;
     for (int64_t i = 0; i < n; ++i) {
-      const bool half = args.style == RopeStyle::kHalf;
-      const bool is_first = half ? i < n / 2 : i % 2 == 0;
-      const int64_t step = half ? n / 2 : 1;
-      const int64_t partner = is_first ? i + step : i - step;
-      const float x = load_float(args.x, args.dtype, row + i);
+      const bool is_first = args.style == RopeStyle::kInterleaved ? i % 2 == 0 : i < n / 2;
+      int64_t from = i, partner = is_first ? i + n / 2 : i - n / 2;
+      if (args.style == RopeStyle::kInterleaved) partner = is_first ? i + 1 : i - 1;
+      if (args.style == RopeStyle::kInterleavedToHalf) {
+        from = is_first ? 2 * i : 2 * (i - n / 2) + 1;
+        partner = is_first ? from + 1 : from - 1;
+      }
+      const float x = load_float(args.x, args.dtype, row + from);
       const float other = load_float(args.x, args.dtype, row + partner);
       const float kept = x * cos[i];
       const float turned = (is_first ? -other : other) * sin[i];

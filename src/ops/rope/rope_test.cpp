@@ -27,6 +27,21 @@ TEST(Rope, RotatesHalvesOrPairsAndPassesTheRest) {
   }
 }
 
+TEST(Rope, PairsBecomeHalves) {
+  const std::string line =
+      "a float32[3,2,10]~normal float32[3,8]~normal float32[3,8]~normal .style=";
+  OpRun pairs("rope", line + "interleaved_to_half"), half("rope", line + "half");
+  for (int64_t row = 0; row < 6; ++row) {
+    for (int64_t i = 0; i < 8; ++i) {
+      half.inputs[0].data<float>()[row * 10 + i / 2 + i % 2 * 4] =
+          pairs.inputs[0].data<float>()[row * 10 + i];
+    }
+  }
+  pairs.run();
+  half.run();
+  for (int64_t i = 0; i < 60; ++i) EXPECT_EQ(pairs.out(i), half.out(i));
+}
+
 TEST(Rope, BadShapesAreRefused) {
   EXPECT_EQ(OpRun("rope",
                   "a float32[3,2,6]~normal float32[3,8]~normal float32[3,8]~normal "

@@ -1,0 +1,74 @@
+#include "ops/experts/experts.h"
+
+#include <fmt/format.h>
+
+#include "ops/check.h"
+
+namespace lockstep::ops {
+namespace {
+
+constexpr Kernel<ExpertsArgs> kKernels[] = {
+    {"cpu.grouped", RowInvariant::kYes, never_refuse<ExpertsArgs>, experts_cpu},
+    {"ref", RowInvariant::kYes, never_refuse<ExpertsArgs>, experts_ref},
+};
+
+enum Input { kX, kIds, kWeights, kGateUp, kDown };
+
+std::vector<TensorType> infer(const InferCall& call) {
+  constexpr std::string_view op = "experts";
+  expect_inputs(op, call, 5, 5);
+  const TensorType& x = call.inputs[kX];
+  const TensorType& ids = call.inputs[kIds];
+  const TensorType& gate_up = call.inputs[kGateUp];
+  const TensorType& down = call.inputs[kDown];
+  expect_activation(op, "x", x);
+  expect_rank(op, "x", x, 2, 2);
+  expect_dtype(op, "ids", ids, {DType::kInt32});
+  expect_rank(op, "ids", ids, 2, 2);
+  expect_shape(op, "ids", ids, Shape{x.shape[0], ids.shape[1]});
+  expect_dtype(op, "weights", call.inputs[kWeights], {DType::kFloat32});
+  expect_shape(op, "weights", call.inputs[kWeights], ids.shape);
+  expect_weight(op, "gate_up", gate_up);
+  expect_weight(op, "down", down);
+  expect_rank(op, "down", down, 3, 3);
+  expect_shape(op, "down", down, Shape{down.shape[0], x.shape[1], down.shape[2]});
+  expect_shape(op, "gate_up", gate_up,
+               Shape{down.shape[0], 2 * expect_static(op, "down", down, 2), x.shape[1]});
+  activation_of(op, call.attrs);
+  return {x};
+}
+
+void run(const OpCall& call) {
+  check_call(experts, call);
+  const View& x = call.inputs[kX];
+  const View& down = call.inputs[kDown];
+  const ExpertsArgs args{
+      .x = x.data,
+      .ids = call.inputs[kIds].as<int32_t>(),
+      .weights = call.inputs[kWeights].as<float>(),
+      .gate_up = call.inputs[kGateUp].data,
+      .down = down.data,
+      .out = call.outputs[0].data,
+      .n_tokens = x.dim(0),
+      .k = call.inputs[kIds].dim(1),
+      .n_experts = down.dim(0),
+      .width = x.dim(1),
+      .inner = down.dim(2),
+      .fn = activation_of("experts", call.attrs),
+      .dtype = x.dtype,
+      .gate_up_dtype = call.inputs[kGateUp].dtype,
+      .down_dtype = down.dtype,
+  };
+  for (int64_t i = 0; i < args.n_tokens * args.k; ++i) {
+    if (args.ids[i] >= 0 && args.ids[i] < args.n_experts) continue;
+    fail("experts", fmt::format("ids[{}, {}]", i / args.k, i % args.k),
+         fmt::format("an expert in [0, {})", args.n_experts), fmt::format("{}", args.ids[i]));
+  }
+  dispatch<ExpertsArgs>("experts", kKernels, args, x.dtype == DType::kFloat32, call.context);
+}
+
+}  // namespace
+
+const OpDef experts{"experts", infer, run, [] { return kernel_infos<ExpertsArgs>(kKernels); }};
+
+}  // namespace lockstep::ops
