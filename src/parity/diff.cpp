@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <functional>
 #include <set>
 #include <unordered_map>
 
@@ -13,6 +13,7 @@
 #include "parity/anatomy.h"
 #include "parity/floor.h"
 #include "parity/harness.h"
+#include "parity/routing.h"
 #include "parity/verdict.h"
 
 namespace lockstep::parity {
@@ -162,9 +163,22 @@ class Differ {
     pair_taps(run);
     resolve_dtype(run);
     run.floor_source = floors_.source(run.dtype);
-    first_flip_ = kNoFlip;
-    for (TapDiff& tap : run.taps) judge(run, tap, tap_key(tap.reference->info), false);
+    const auto keys = static_cast<int64_t>(port.info.prompt_ids.size());
+    rerouting_.emplace(router(), port.info.phase == Phase::kPrefill ? keys : 1);
+    context_elsewhere_ = 0;
+    for (const RunDiff& before : report_.runs) {
+      const RunInfo& info = before.port->info;
+      const auto& ids = port.info.prompt_ids;
+      const bool cached = port.info.phase == Phase::kDecode && before.dtype == run.dtype &&
+                          info.attention == port.info.attention &&
+                          info.prompt == port.info.prompt && info.step < port.info.step &&
+                          info.prompt_ids.size() < ids.size() &&
+                          std::equal(info.prompt_ids.begin(), info.prompt_ids.end(), ids.begin());
+      if (cached) context_elsewhere_ += before.tokens_rerouted;
+    }
+    for (TapDiff& tap : run.taps) judge(run, tap, match_key(tap.reference->info), false);
     pair_logits(run);
+    run.tokens_rerouted = rerouting_->count();
     find_first_diverged(run);
     report_.runs.push_back(std::move(run));
   }
@@ -181,11 +195,13 @@ class Differ {
   std::vector<std::pair<const Tap*, const Tap*>> matches(const Run& reference,
                                                          const Run& port) const {
     std::unordered_map<std::string, const Tap*> by_key, by_landmark;
-    for (const Tap& tap : port.taps) by_key.emplace(tap_key(tap.info), &tap);
+    for (const Tap& tap : port.taps) by_key.emplace(match_key(tap.info), &tap);
     std::vector<std::pair<const Tap*, const Tap*>> out;
     std::set<std::string> used;
     for (const Tap& tap : reference.taps) {
-      const auto it = by_key.find(tap_key(tap.info));
+      auto it = by_key.find(match_key(tap.info));
+      // Where only one side recorded arguments there is nothing but the number.
+      if (it == by_key.end()) it = by_key.find(tap_key(tap.info));
       out.emplace_back(&tap, it == by_key.end() ? nullptr : it->second);
       if (it != by_key.end()) {
         used.insert(landmark_key(tap));
@@ -225,8 +241,9 @@ class Differ {
         continue;
       }
       used.insert(port);
-      if (dissect(ref->info.path).dispatch || !wanted(key, ref->info.path)) {
-        run.left_out.push_back(key);
+      const bool by_expert = sorted_by_expert(run, *ref, *port);
+      if (by_expert || dissect(ref->info.path).dispatch || !wanted(key, ref->info.path)) {
+        (by_expert ? run.by_expert : run.left_out).push_back(key);
         continue;
       }
       compare_tap(run, *ref, *port);
@@ -234,6 +251,17 @@ class Differ {
     for (const Tap& tap : run.port->taps) {
       if (!used.contains(&tap)) run.only_in_port.push_back(tap_key(tap.info));
     }
+  }
+
+  const RouterConfig& router() const {
+    return reference_.router.experts > 0 ? reference_.router : port_.router;
+  }
+
+  bool sorted_by_expert(const RunDiff& run, const Tap& ref, const Tap& port) const {
+    const auto keys = static_cast<int64_t>(run.port->info.prompt_ids.size());
+    const int64_t tokens = run.port->info.phase == Phase::kPrefill ? keys : 1;
+    return is_sorted_by_expert(ref, tokens, router()) ||
+           is_sorted_by_expert(port, tokens, router());
   }
 
   void compare_tap(RunDiff& run, const Tap& ref, const Tap& port) {
@@ -282,9 +310,11 @@ class Differ {
     run.dtype = narrow ? "bfloat16" : "float32";
   }
 
-  void judge(const RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits);
+  void judge(RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits);
   void judge_parts(TapDiff& tap) const;
   void weigh_routing(const RunDiff& run, TapDiff& tap);
+  void weigh_apart(const TapDiff& tap, const TapMetrics& rest,
+                   const std::function<void(std::string)>& suspect) const;
   void pair_logits(RunDiff& run);
   void report_unmatched();
   std::string first_difference() const;
@@ -296,13 +326,13 @@ class Differ {
   Floors floors_;
   DiffReport report_;
   std::vector<const Run*> unmatched_;
-  static constexpr int64_t kNoFlip = std::numeric_limits<int64_t>::max();
-  int64_t first_flip_ = kNoFlip;  // first token of the run whose experts differ, so far
+  std::optional<Rerouting> rerouting_;  // of the run at hand, so far
+  int64_t context_elsewhere_ = 0;       // tokens in the cache of the decode step at hand
 };
 
-void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits) {
+void Differ::judge(RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits) {
   TapMetrics& m = tap.metrics;
-  tap.g = m.profile();
+  tap.g = floors_.profile(m, key);
   tap.bands = bands_for(m.elements() - m.masked, options_.strict);
   if (options_.validate_only || m.reference_nonfinite + m.port_nonfinite > 0) return;
   if (m.mask_mismatches > 0) {
@@ -319,8 +349,9 @@ void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, boo
                     : routing      ? Judgement::kWatch
                                    : Judgement::kDiverged;
     if (m.sums.dd != 0) tap.note = routing ? "other experts were chosen" : "integers differ";
-    for (size_t t = 0; routing && t < m.tokens.size(); ++t) {
-      if (m.tokens[t].dd > 0) first_flip_ = std::min(first_flip_, static_cast<int64_t>(t));
+    if (const int64_t token = rerouting_->look(tap, run.rerouted); token >= 0) {
+      tap.judgement = Judgement::kDiverged;
+      tap.note = fmt::format("token {} went to other experts by a clear margin", token);
     }
     return;
   }
@@ -337,6 +368,7 @@ void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, boo
     return;
   }
   judge_parts(tap);
+  rerouting_->look(tap, run.rerouted);
   if (tap.judgement == Judgement::kDiverged) weigh_routing(run, tap);
   if (!m.tokens.empty()) {
     const Sums& first = m.tokens.front();
@@ -385,33 +417,82 @@ void Differ::judge_parts(TapDiff& tap) const {
   }
 }
 
-/// In low precision a near tie sends single tokens to other experts, on sound ports too. Where the
-/// tap is within its bands but for a few tokens, recorded ids say whether that is why; without
-/// them it cannot be told.
+/// In low precision a near tie sends single tokens to other experts, on sound ports too. What
+/// routers recorded says which, and the rest is judged as ever. Where the rest is apart as well,
+/// but for few tokens or by little, those may have met the others through attention, or gone
+/// elsewhere themselves where no router was recorded: that takes the same prompt in float32 to
+/// acquit.
 void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
   if (!(reference_.has_experts || port_.has_experts) || run.dtype == "float32") return;
-  const auto& tokens = tap.metrics.tokens;
-  Sums rest;
-  int64_t apart = 0, first = kNoFlip;
+  const int64_t elsewhere = rerouting_->count(), all = rerouting_->tokens();
+  const auto suspect = [&](std::string note) {
+    tap.judgement = Judgement::kUnjudged;
+    tap.maybe_routing = true;
+    tap.note = std::move(note);
+  };
+  if (elsewhere > 0 && elsewhere == all) {
+    return suspect(fmt::format("all {} tokens chose other experts", all));
+  }
+  TapMetrics rest = tap.metrics;
+  if (elsewhere > 0) {
+    const CompareOptions options = compare_options(*run.reference, *tap.reference, *tap.port);
+    auto kept = rerouting_->compare_rest(tap, options.heads_first, options, pool_);
+    if (kept && static_cast<double>(elsewhere) <= kMostRerouted * static_cast<double>(all)) {
+      TapDiff others = tap;
+      others.metrics = std::move(*kept);
+      others.g = others.metrics.profile();
+      others.bands = bands_for(others.metrics.elements(), options_.strict);
+      others.ratio = 0;
+      others.note.clear();
+      judge_parts(others);
+      if (others.judgement != Judgement::kDiverged) {
+        const std::string note =
+            fmt::format("{} of {} tokens chose other experts; the rest: g/f {:.2f}", elsewhere, all,
+                        others.ratio);
+        if (rerouting_->unproven()) return suspect(note + "; their margins were not recorded");
+        tap.judgement = Judgement::kWatch;
+        tap.note = note;
+        return;
+      }
+      rest = std::move(others.metrics);
+    }
+  }
+  if (context_elsewhere_ > 0 && tap.ratio <= 2 * tap.bands.diverged) {
+    return suspect(fmt::format("{} tokens of its context chose other experts", context_elsewhere_));
+  }
+  if (rerouting_->complete() && elsewhere == 0) return;
+  weigh_apart(tap, rest, suspect);
+}
+
+void Differ::weigh_apart(const TapDiff& tap, const TapMetrics& rest,
+                         const std::function<void(std::string)>& suspect) const {
+  const auto& tokens = rest.tokens;
+  if (tokens.empty()) return;
+  // The floor's worst token may have gone elsewhere itself; then the middle one is the measure.
+  std::vector<double> g;
+  for (const TokenMetrics& token : tokens) g.push_back(token.relative_l2());
+  std::nth_element(g.begin(), g.begin() + std::ssize(g) / 2, g.end());
+  const double usual = std::min(tap.floor->token, g[g.size() / 2]);
+  Sums near;
+  int64_t apart = 0, first = -1;
   for (size_t t = 0; t < tokens.size(); ++t) {
-    if (tokens[t].relative_l2() <= kTokenBand * tap.bands.diverged * tap.floor->token) {
-      rest += tokens[t];
+    if (tokens[t].relative_l2() <= kTokenBand * tap.bands.diverged * usual) {
+      near += tokens[t];
       continue;
     }
-    ++apart;
-    first = std::min(first, static_cast<int64_t>(t));
+    if (++apart == 1) first = static_cast<int64_t>(t);
   }
   const auto few = std::max<int64_t>(1, std::ssize(tokens) / 10);
   if (apart == 0 || apart > few || apart == std::ssize(tokens) ||
-      rest.relative_l2() > tap.bands.diverged * tap.floor->total) {
+      near.relative_l2() > tap.bands.diverged * tap.floor->total) {
     return;
   }
-  const bool explained = first >= first_flip_;
-  tap.judgement = explained ? Judgement::kWatch : Judgement::kUnjudged;
-  tap.maybe_routing = !explained;
-  tap.note = fmt::format("{} of {} tokens apart, from token {}: {}", apart, tokens.size(), first,
-                         explained ? "other experts were chosen before"
-                                   : "other experts? their ids were not recorded");
+  // What is left of the tokens before the first one elsewhere has its own numbers.
+  if (rerouting_->complete() && first < rerouting_->first()) return;
+  suspect(fmt::format("{} of {} tokens apart: other experts? {}", apart, tokens.size(),
+                      rerouting_->count() > 0
+                          ? fmt::format("{} more chose others", rerouting_->count())
+                          : "no router's choice was recorded that shows it"));
 }
 
 void Differ::pair_logits(RunDiff& run) {
