@@ -13,24 +13,11 @@
 #include "parity/anatomy.h"
 #include "parity/floor.h"
 #include "parity/harness.h"
+#include "parity/judge.h"
 #include "parity/routing.h"
 #include "parity/verdict.h"
 
 namespace lockstep::parity {
-
-Bands bands_for(int64_t elements, bool strict) noexcept {
-  Bands bands;
-  if (elements < 1000) bands = {2.0, 4.0};
-  if (elements < 100) bands = {3.0, 6.0};
-  if (strict) bands.diverged = bands.watch;
-  return bands;
-}
-
-double one_rounding(const std::string& dtype) noexcept {
-  if (dtype == "bfloat16") return 1.66e-3;
-  if (dtype == "float16") return 2.1e-4;
-  return 2.5e-8;
-}
 
 std::string_view judgement_name(Judgement j) noexcept {
   constexpr std::string_view kNames[] = {"clean", "watch", "DIVERGED", "unjudged"};
@@ -73,12 +60,6 @@ void find_first_diverged(RunDiff& run) {
 }
 
 namespace {
-
-double token_band(const TapDiff& tap) {
-  const int64_t tokens = tap.floor->tokens;
-  const bool narrow = tokens > 0 && tokens < kEnoughTokens && tokens < tap.metrics.layout.tokens;
-  return narrow ? kNarrowFloorBand * kTokenBand : kTokenBand;
-}
 
 /// A module's place that means the same under any naming: "embedding", "layer 3", "final norm".
 std::string landmark_key(const Tap& tap) {
@@ -165,22 +146,32 @@ class Differ {
     run.floor_source = floors_.source(run.dtype);
     const auto keys = static_cast<int64_t>(port.info.prompt_ids.size());
     rerouting_.emplace(router(), port.info.phase == Phase::kPrefill ? keys : 1);
-    context_elsewhere_ = 0;
-    for (const RunDiff& before : report_.runs) {
-      const RunInfo& info = before.port->info;
-      const auto& ids = port.info.prompt_ids;
-      const bool cached = port.info.phase == Phase::kDecode && before.dtype == run.dtype &&
-                          info.attention == port.info.attention &&
-                          info.prompt == port.info.prompt && info.step < port.info.step &&
-                          info.prompt_ids.size() < ids.size() &&
-                          std::equal(info.prompt_ids.begin(), info.prompt_ids.end(), ids.begin());
-      if (cached) context_elsewhere_ += before.tokens_rerouted;
-    }
+    find_context(run);
     for (TapDiff& tap : run.taps) judge(run, tap, match_key(tap.reference->info), false);
     pair_logits(run);
-    run.tokens_rerouted = rerouting_->count();
+    run.elsewhere = rerouting_->elsewhere();
     find_first_diverged(run);
     report_.runs.push_back(std::move(run));
+  }
+
+  /// Which tokens in the cache of a decode step went elsewhere when they were computed.
+  void find_context(const RunDiff& run) {
+    const RunInfo& own = run.port->info;
+    context_.assign(own.prompt_ids.size(), false);
+    if (own.phase != Phase::kDecode) return;
+    for (const RunDiff& before : report_.runs) {
+      const RunInfo& info = before.port->info;
+      const auto &ids = own.prompt_ids, &earlier = info.prompt_ids;
+      const bool cached = before.dtype == run.dtype && info.attention == own.attention &&
+                          info.prompt == own.prompt && info.step < own.step &&
+                          earlier.size() < ids.size() &&
+                          std::equal(earlier.begin(), earlier.end(), ids.begin());
+      if (!cached) continue;
+      const size_t first = earlier.size() - before.elsewhere.size();
+      for (size_t t = 0; t < before.elsewhere.size(); ++t) {
+        context_[first + t] = context_[first + t] || before.elsewhere[t];
+      }
+    }
   }
 
   bool wanted(const std::string& key, const std::string& path) const {
@@ -311,7 +302,6 @@ class Differ {
   }
 
   void judge(RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits);
-  void judge_parts(TapDiff& tap) const;
   void weigh_routing(const RunDiff& run, TapDiff& tap);
   void weigh_apart(const TapDiff& tap, const TapMetrics& rest,
                    const std::function<void(std::string)>& suspect) const;
@@ -327,7 +317,7 @@ class Differ {
   DiffReport report_;
   std::vector<const Run*> unmatched_;
   std::optional<Rerouting> rerouting_;  // of the run at hand, so far
-  int64_t context_elsewhere_ = 0;       // tokens in the cache of the decode step at hand
+  std::vector<bool> context_;           // tokens elsewhere in the cache of the decode step at hand
 };
 
 void Differ::judge(RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits) {
@@ -382,41 +372,6 @@ void Differ::judge(RunDiff& run, TapDiff& tap, const std::string& key, bool is_l
   }
 }
 
-void Differ::judge_parts(TapDiff& tap) const {
-  struct Part {
-    double g, f, band;
-    bool may_diverge;
-    std::string note;
-  };
-  const Profile &g = tap.g, &f = *tap.floor;
-  const auto& layout = tap.metrics.layout;
-  std::vector<Part> parts = {{g.total, f.total, 1, true, ""}};
-  if (tap.metrics.without_largest) {
-    parts.push_back({g.trimmed, f.trimmed, kTrimmedBand, true, "without its largest channels"});
-  }
-  if (layout.tokens > 1 && layout.channels >= 16) {
-    parts.push_back(
-        {g.token, f.token, token_band(tap), true, fmt::format("token {} alone", g.worst_token)});
-  }
-  if (layout.rows >= 16) {
-    parts.push_back({g.channel, f.channel, kChannelBand, false,
-                     fmt::format("channel {} alone", g.worst_channel)});
-  }
-  tap.judgement = Judgement::kClean;
-  for (const Part& part : parts) {
-    const double ratio = part.g == 0 ? 0 : part.f > 0 ? part.g / part.f / part.band : INFINITY;
-    Judgement judgement = Judgement::kClean;
-    // Written so that a NaN is never clean.
-    if (!(ratio <= tap.bands.watch)) judgement = Judgement::kWatch;
-    if (!(ratio <= tap.bands.diverged) && part.may_diverge) judgement = Judgement::kDiverged;
-    if (judgement > tap.judgement) {
-      tap.judgement = judgement;
-      tap.note = part.note.empty() ? "" : fmt::format("{}: g {:.2g}", part.note, part.g);
-    }
-    if (part.may_diverge) tap.ratio = std::max(tap.ratio, ratio);
-  }
-}
-
 /// In low precision a near tie sends single tokens to other experts, on sound ports too. What
 /// routers recorded says which, and the rest is judged as ever. Where the rest is apart as well,
 /// but for few tokens or by little, those may have met the others through attention, or gone
@@ -430,14 +385,28 @@ void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
     tap.maybe_routing = true;
     tap.note = std::move(note);
   };
-  if (elsewhere > 0 && elsewhere == all) {
+  const bool is_cache =
+      tap.port->info.path.ends_with("/k_cache") || tap.port->info.path.ends_with("/v_cache");
+  if (elsewhere > 0 && elsewhere == all && !is_cache) {
     return suspect(fmt::format("all {} tokens chose other experts", all));
   }
+  const auto in_context = std::count(context_.begin(), context_.end(), true);
   TapMetrics rest = tap.metrics;
-  if (elsewhere > 0) {
+  std::vector<bool> left_out = rerouting_->elsewhere();
+  if (is_cache) {
+    // A window keeps the last tokens; the run's own are at the end.
+    left_out = context_;
+    for (int64_t t = 0; t < all; ++t) {
+      if (rerouting_->at(t)) left_out[left_out.size() - static_cast<size_t>(all - t)] = true;
+    }
+    const auto rows = std::min(tap.metrics.layout.rows, std::ssize(left_out));
+    left_out.erase(left_out.begin(), left_out.end() - rows);
+  }
+  const auto n_out = std::count(left_out.begin(), left_out.end(), true);
+  if (n_out > 0 &&
+      static_cast<double>(n_out) <= kMostRerouted * static_cast<double>(left_out.size())) {
     const CompareOptions options = compare_options(*run.reference, *tap.reference, *tap.port);
-    auto kept = rerouting_->compare_rest(tap, options.heads_first, options, pool_);
-    if (kept && static_cast<double>(elsewhere) <= kMostRerouted * static_cast<double>(all)) {
+    if (auto kept = compare_rest(tap, left_out, options, pool_)) {
       TapDiff others = tap;
       others.metrics = std::move(*kept);
       others.g = others.metrics.profile();
@@ -447,8 +416,8 @@ void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
       judge_parts(others);
       if (others.judgement != Judgement::kDiverged) {
         const std::string note =
-            fmt::format("{} of {} tokens chose other experts; the rest: g/f {:.2f}", elsewhere, all,
-                        others.ratio);
+            fmt::format("{} of {} tokens chose other experts; the rest: g/f {:.2f}", n_out,
+                        left_out.size(), others.ratio);
         if (rerouting_->unproven()) return suspect(note + "; their margins were not recorded");
         tap.judgement = Judgement::kWatch;
         tap.note = note;
@@ -457,8 +426,8 @@ void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
       rest = std::move(others.metrics);
     }
   }
-  if (context_elsewhere_ > 0 && tap.ratio <= 2 * tap.bands.diverged) {
-    return suspect(fmt::format("{} tokens of its context chose other experts", context_elsewhere_));
+  if (in_context > 0 && tap.ratio <= 2 * tap.bands.diverged) {
+    return suspect(fmt::format("{} tokens of its context chose other experts", in_context));
   }
   if (rerouting_->complete() && elsewhere == 0) return;
   weigh_apart(tap, rest, suspect);

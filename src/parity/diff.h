@@ -97,8 +97,9 @@ struct RunDiff {
   std::optional<LogitsMetrics> ranks;
   int64_t first_logit_row = 0;
   std::vector<Rerouted> rerouted;
-  int64_t tokens_rerouted = 0;  // in any layer, by no clear margin or after another choice
-  int first_diverged = -1;      // index into taps; taps.size() means the logits
+  /// Of each of its tokens, whether it went elsewhere in any layer by no clear margin.
+  std::vector<bool> elsewhere;
+  int first_diverged = -1;  // index into taps; taps.size() means the logits
 };
 
 enum class Level : uint8_t { kInfo, kWatch, kDiverged, kRefusal };

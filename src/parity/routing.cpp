@@ -166,24 +166,26 @@ int64_t Rerouting::look(const TapDiff& tap, std::vector<Rerouted>& told) {
   return fault;
 }
 
-std::optional<TapMetrics> Rerouting::compare_rest(const TapDiff& tap, bool heads_first,
-                                                  const CompareOptions& options,
-                                                  ThreadPool& pool) const {
+std::optional<TapMetrics> compare_rest(const TapDiff& tap, const std::vector<bool>& elsewhere,
+                                       const CompareOptions& options, ThreadPool& pool) {
+  const bool heads_first = options.heads_first;
   const auto pairing = pair_shapes(tap.reference->view, tap.port->view, heads_first);
   if (!pairing || tap.port->info.path.ends_with("_state")) return {};
+  const auto tokens = static_cast<int64_t>(elsewhere.size());
   const int64_t rows = pairing->layout.rows, columns = pairing->layout.channels;
   const int64_t heads = heads_first ? rows / pairing->layout.tokens : 1;
-  const int64_t per_token = heads_first ? 1 : rows / tokens();
-  if (rows != heads * tokens() * per_token) return {};
-  const int64_t kept = tokens() - count();
+  const int64_t per_token = heads_first ? 1 : rows / tokens;
+  if (rows == 0 || rows != heads * tokens * per_token) return {};
+  const int64_t kept = std::count(elsewhere.begin(), elsewhere.end(), false);
   std::vector<float> both[2];
   for (const bool port : {false, true}) {
     const View& view = port ? pairing->port : pairing->reference;
     for (int64_t row = 0; row < rows; ++row) {
-      if (at(heads_first ? row % tokens() : row / per_token)) continue;
+      const int64_t token = heads_first ? row % tokens : row / per_token;
+      if (elsewhere[static_cast<size_t>(token)]) continue;
       for (int64_t c = 0; c < columns; ++c) {
-        const int64_t at = heads_first ? row / tokens() * view.stride[0] +
-                                             row % tokens() * view.stride[1] + c * view.stride[2]
+        const int64_t at = heads_first ? row / tokens * view.stride[0] + token * view.stride[1] +
+                                             c * view.stride[2]
                                        : offset_of(view, row, c);
         both[port].push_back(static_cast<float>(load_element(view.data, view.dtype, at)));
       }

@@ -48,10 +48,8 @@ class Rerouting {
   /// to them, have an excuse.
   bool complete() const noexcept { return complete_; }
   bool at(int64_t token) const noexcept { return elsewhere_[static_cast<size_t>(token)]; }
+  const std::vector<bool>& elsewhere() const noexcept { return elsewhere_; }
   int64_t tokens() const noexcept { return static_cast<int64_t>(elsewhere_.size()); }
-  /// The comparison without the tokens elsewhere; nothing where its rows are not the run's tokens.
-  std::optional<TapMetrics> compare_rest(const TapDiff& tap, bool heads_first,
-                                         const CompareOptions& options, ThreadPool& pool) const;
 
  private:
   struct Scores {
@@ -67,5 +65,10 @@ class Rerouting {
   std::optional<Scores> last_;
   bool unproven_ = false, complete_ = false;
 };
+
+/// The comparison without the tokens marked in `elsewhere`; nothing where its rows are not those
+/// tokens.
+std::optional<TapMetrics> compare_rest(const TapDiff& tap, const std::vector<bool>& elsewhere,
+                                       const CompareOptions& options, ThreadPool& pool);
 
 }  // namespace lockstep::parity

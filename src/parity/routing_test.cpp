@@ -32,10 +32,14 @@ void insert_before(FakeRun& run, const std::string& path, FakeTensor t) {
 class Routing : public ::testing::Test {
  protected:
   Routing() {
-    // Every token chooses experts 0 and 1 by far, but for one where 1 and 2 nearly tie.
+    // Every token chooses experts 0 and 1, or 4 and 5, by far, but for one where 1 and 2 nearly
+    // tie.
     std::vector<float> scores;
     for (int t = 0; t < kLong; ++t) {
-      for (int e = 0; e < kExperts; ++e) scores.push_back(e < 2 ? 2.0f : -1.0f - 0.1f * e);
+      for (int e = 0; e < kExperts; ++e) {
+        const bool chosen = t % 2 == 0 ? e < 2 : e / 2 == 2;
+        scores.push_back(chosen ? 2.0f : -1.0f - 0.1f * static_cast<float>(e));
+      }
     }
     scores[kTied * kExperts + 2] = 1.9999f;
     insert_before(reference, "model.layers.1.mlp", tensor(kGate, {kLong, kExperts}, scores));
@@ -102,8 +106,11 @@ TEST_F(Routing, AnotherTokensTieExcusesNothingBeforeIt) {
 TEST_F(Routing, AFaultInAllOtherTokensIsNotHidden) {
   choose_another(low_port, kTied);
   spoil(low_port, kTied);
-  for (float& x : low_port.tap("model.layers.1.mlp").values) {
-    x = bfloat16_to_float(float_to_bfloat16(x * 1.05f));
+  for (const char* path :
+       {"model.layers.1.mlp", "model.layers.1", "model.layers.2", "model.norm"}) {
+    for (float& x : low_port.tap(path).values) {
+      x = bfloat16_to_float(float_to_bfloat16(x * 1.05f));
+    }
   }
   const Compared c = compare({reference, low}, {port, low_port});
   EXPECT_EQ(c.report.outcome, Outcome::kDiverged) << c.findings();
@@ -124,8 +131,8 @@ TEST_F(Routing, RecordedIdsAreWeighedByTheScores) {
   const auto with_ids = [](FakeRun run, int token) {
     std::vector<float> ids;
     for (int t = 0; t < kLong; ++t) {
-      ids.push_back(1);
-      ids.push_back(t == token ? 2 : 0);
+      ids.push_back(t % 2 == 0 ? 1 : 5);
+      ids.push_back(t == token ? 2 : t % 2 == 0 ? 0 : 4);
     }
     // Ids are stored as int32; the test's tensors are floats, so by their bits.
     for (float& x : ids) x = std::bit_cast<float>(static_cast<int32_t>(x));
@@ -136,9 +143,10 @@ TEST_F(Routing, RecordedIdsAreWeighedByTheScores) {
   };
   const std::vector<FakeRun> r = {with_ids(reference, -1), with_ids(low, -1)};
   EXPECT_EQ(compare(r, {with_ids(low_port, -1)}).report.outcome, Outcome::kPass);
-  // Expert 2 instead of 0 where 0 leads by far, and the scores agree: the choice is wrong.
+  // Expert 2 instead of 4 where 4 leads by far, and the scores agree: the choice is wrong.
   const Compared c = compare(r, {with_ids(low_port, 7)});
   EXPECT_EQ(c.report.outcome, Outcome::kDiverged) << c.findings();
+  ASSERT_NE(c.find("diverged"), nullptr);
   EXPECT_EQ(c.find("diverged")->tap, "model.layers.1.mlp/topk_ids:output");
 }
 
@@ -153,7 +161,6 @@ TEST_F(Routing, ADecodeStepWhoseTokenWentElsewhereNeedsFloat32) {
   for (FakeRun* run : {&step, &step_low, &step_port, &step_float}) keep_choice(*run, 0);
   choose_another(step_port, 0);
   spoil(step_port, 0);
-  const std::vector<GreedyInfo> greedy;
   const Compared alone = compare({reference, low, step, step_low}, {low_port, step_port});
   EXPECT_EQ(alone.report.outcome, Outcome::kUndecided) << alone.findings();
   const Compared both =
@@ -239,7 +246,6 @@ TEST(TinyTensors, AreWeighedByWhatTheTapUsuallyHolds) {
                 tensor(path, {kTokens, 1}, random_values(kTokens, 8)));
   insert_before(step, "model.layers.0.mlp", tensor(path, {1, 1}, {8.5752085e-4f}));
   FakeRun other = noisy(prefill, 2e-7f, 5), other_step = noisy(step, 2e-7f, 6);
-  GreedyInfo greedy;
   const auto outcome = [&](float value) {
     other_step.tap(path).values = {value};
     return compare_dumps(write_dump(folder / "r", {prefill, step}),

@@ -315,14 +315,12 @@ class Decision {
       where.push_back(fmt::format("{} in {}", r.tokens, r.key));
       clear += r.clear;
     }
-    const int64_t tokens = run.port->info.phase == Phase::kPrefill
-                               ? static_cast<int64_t>(run.port->info.prompt_ids.size())
-                               : 1;
     report_.findings.push_back(
         {clear > 0 ? Level::kWatch : Level::kInfo, "rerouted", run.port->info.id,
          run.rerouted.front().key,
          fmt::format(
-             "{} of {} tokens chose other experts: {}{}", run.tokens_rerouted, tokens,
+             "{} of {} tokens chose other experts: {}{}",
+             std::count(run.elsewhere.begin(), run.elsewhere.end(), true), run.elsewhere.size(),
              some_of(where),
              clear > 0 ? fmt::format("; {} by a clear margin, which excuses nothing", clear) : ""),
          ""});
