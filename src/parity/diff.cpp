@@ -392,6 +392,7 @@ void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
   }
   const auto in_context = std::count(context_.begin(), context_.end(), true);
   TapMetrics rest = tap.metrics;
+  double ratio = tap.ratio;
   std::vector<bool> left_out = rerouting_->elsewhere();
   if (is_cache) {
     // A window keeps the last tokens; the run's own are at the end.
@@ -424,12 +425,16 @@ void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
         return;
       }
       rest = std::move(others.metrics);
+      ratio = others.ratio;
     }
   }
-  if (in_context > 0 && tap.ratio <= 2 * tap.bands.diverged) {
+  if (in_context > 0 && ratio <= kAttendedBand * tap.bands.diverged) {
     return suspect(fmt::format("{} tokens of its context chose other experts", in_context));
   }
-  if (rerouting_->complete() && elsewhere == 0) return;
+  // Where every choice is known, only attention to the tokens elsewhere is left as an excuse.
+  if (rerouting_->complete() && (elsewhere == 0 || ratio > kAttendedBand * tap.bands.diverged)) {
+    return;
+  }
   weigh_apart(tap, rest, suspect);
 }
 

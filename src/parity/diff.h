@@ -50,6 +50,8 @@ inline constexpr double kTokenBand = 2, kTrimmedBand = 1.25, kChannelBand = 3;
 inline constexpr int64_t kFewElements = 16;
 /// Tokens at near ties may be left out of a tap, up to this share of them.
 inline constexpr double kMostRerouted = 0.25;
+/// What attends to such tokens may be this many times its band away, if float32 is clean there.
+inline constexpr double kAttendedBand = 2;
 /// The float32 bars of the parts, in units of the whole tensor's.
 inline constexpr double kFloat32TokenBar = 5, kFloat32TrimmedBar = 2, kFloat32ChannelBar = 10;
 /// A reference that is further from itself than this is no measure of anything.

@@ -103,6 +103,15 @@ TEST_F(Routing, AnotherTokensTieExcusesNothingBeforeIt) {
   EXPECT_EQ(c.report.outcome, Outcome::kDiverged) << c.findings();
 }
 
+TEST_F(Routing, AttentionToATokenElsewhereExcusesLittle) {
+  choose_another(low_port, 10);
+  for (FakeRun* run : {&reference, &low, &port}) keep_choice(*run, 10);
+  low_port.tap(kGate).values[10 * kExperts + 1] = 2;
+  for (const int token : {10, 20, 21, 22}) spoil(low_port, token);
+  const Compared c = compare({reference, low}, {port, low_port});
+  EXPECT_EQ(c.report.outcome, Outcome::kDiverged) << c.findings();
+}
+
 TEST_F(Routing, AFaultInAllOtherTokensIsNotHidden) {
   choose_another(low_port, kTied);
   spoil(low_port, kTied);
