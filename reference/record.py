@@ -505,6 +505,8 @@ class Taps:
         elif frame.kind == "mixer":
             if name == "softplus" and self.detail:
                 frame.step_size = True
+                if self.n_tokens == 1 and out.dim() == 3 and out.shape[-1] > 1 and bool((out == out[..., :1]).all()):
+                    out = out[..., 0]  # a single step of Mamba 2 expands it over the head
                 self.functional(frame.path, "dt", out, ready=False)
             elif name in ("mul", "__mul__") and self.stack[-1] == frame.path and isinstance(args[0], torch.Tensor):
                 frame.product = (args[0], out)

@@ -6,13 +6,10 @@ cd "$(dirname "$0")/.."
 lockstep=build/release/bin/lockstep
 model=examples/storyteller
 prompt=591,283,298,682,273
-dump=$(mktemp -d)
-trap 'rm -rf "$dump"' EXIT
 
 run() {
-  printf '\n$ lockstep %s\n' "${*//$dump/DUMP}"
+  printf '\n$ lockstep %s\n' "$*"
   "$lockstep" "$@"
 }
-run dump "$model" --prompt-ids "$prompt" --dtype float32 --output "$dump/port"
-run diff "$model/golden" "$dump/port"
+run verify "$model" --reference "$model/reference"
 run generate "$model" --prompt-ids "$prompt" --max-tokens 40

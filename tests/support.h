@@ -24,9 +24,12 @@ inline std::filesystem::path fixture(const std::string& name) {
 
 /// Every fixture with a golden, one a line.
 inline const char* const kFixtures[] = {
-    "storyteller",
-    "llama",
-    "llama_rope3",
+    "storyteller",  //
+    "llama",        //
+    "llama_rope3",  //
+    "gemma3",       //
+    "gpt2",         //
+    "mamba2",       //
 };
 
 /// A temporary folder, removed at the end.

@@ -118,6 +118,7 @@ void replay(Pipeline& pipeline, uint32_t call) {
   now[static_cast<size_t>(Symbol::kTokens)] = static_cast<int64_t>(kPrompt.size());
   now[static_cast<size_t>(Symbol::kLogitRows)] = static_cast<int64_t>(kPrompt.size());
   now[static_cast<size_t>(Symbol::kSequenceOffsets)] = 2;
+  now[static_cast<size_t>(Symbol::kStateSlots)] = pipeline.options().max_sequences;
   now[static_cast<size_t>(Symbol::kPageSize)] = pipeline.options().page_size;
   now[static_cast<size_t>(Symbol::kCachePages)] =
       pipeline.options().max_context / pipeline.options().page_size;
@@ -141,14 +142,18 @@ void replay(Pipeline& pipeline, uint32_t call) {
 }
 
 TEST(TracingTest, EveryModuleReplaysAloneToTheBit) {
-  Pipeline pipeline = open_pipeline(fixture("llama").string(), DType::kFloat32);
-  size_t n = 0;
-  for (uint32_t call = 0; call < pipeline.graph().calls.size(); ++call) {
-    if (pipeline.graph().calls[call].path.empty()) continue;
-    replay(pipeline, call);
-    ++n;
+  const std::pair<const char*, size_t> fixtures[] = {
+      {"llama", 57}, {"gemma3", 108}, {"gpt2", 54}, {"mamba2", 36}};
+  for (const auto& [name, n_calls] : fixtures) {
+    Pipeline pipeline = open_pipeline(fixture(name).string(), DType::kFloat32);
+    size_t n = 0;
+    for (uint32_t call = 0; call < pipeline.graph().calls.size(); ++call) {
+      if (pipeline.graph().calls[call].path.empty()) continue;
+      replay(pipeline, call);
+      ++n;
+    }
+    EXPECT_EQ(n, n_calls) << name;
   }
-  EXPECT_EQ(n, 57u);
 }
 
 TEST(TracingTest, ForcedReferenceKernelsAgreeAndRan) {

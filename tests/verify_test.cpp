@@ -21,6 +21,17 @@ TEST_P(VerifyTest, FixturePassesAgainstItsGolden) {
   EXPECT_FALSE(document["not_covered"].empty());
 }
 
+TEST(VerifyReferenceTest, ExamplePassesAgainstItsShippedRecordingAndHasNoSource) {
+  const std::string model = fixture("storyteller").string();
+  const std::string arguments = " '" + model + "' --reference '" + model + "/reference'";
+  const Outcome verified = run_lockstep("verify" + arguments);
+  EXPECT_EQ(verified.status, 0) << verified.text;
+  EXPECT_NE(verified.text.find("PASS: 6 runs"), std::string::npos) << verified.text;
+  EXPECT_NE(verified.text.find("all 48 tokens are the reference's"), std::string::npos);
+  const Outcome isolated = run_lockstep("isolate" + arguments);
+  EXPECT_EQ(isolated.status, 0) << isolated.text;
+}
+
 INSTANTIATE_TEST_SUITE_P(Fixtures, VerifyTest,
                          ::testing::Values("storyteller", "llama", "llama_rope3"),
                          [](const auto& model) { return std::string(model.param); });

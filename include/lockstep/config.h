@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lockstep/builder.h"
 
@@ -65,6 +66,17 @@ class Config {
     }
     return value;
   }
+  /// A bound of something: a number that may be infinite, in any of the spellings of Python's json
+  /// and of transformers.
+  double bound(const std::string& key, std::optional<double> fallback = {}) const {
+    if (use_fallback(key, fallback.has_value())) return *fallback;
+    double value = 0;
+    builder_->check(api().config_number(builder_->raw(), path(key).c_str(), &value));
+    if (std::isnan(value)) {
+      throw Error(ErrorCode::kOutOfRange, where(key) + ": expected a number, found nan");
+    }
+    return value;
+  }
   bool flag(const std::string& key, std::optional<bool> fallback = {}) const {
     if (use_fallback(key, fallback.has_value())) return *fallback;
     int value = 0;
@@ -76,6 +88,15 @@ class Config {
     const char* value = nullptr;
     builder_->check(api().config_string(builder_->raw(), path(key).c_str(), &value));
     return value;
+  }
+  /// A list of strings. Absent and null are the empty list.
+  std::vector<std::string> texts(const std::string& key) const {
+    std::vector<std::string> values;
+    if (!has(key)) return values;
+    size_t length = 0;
+    builder_->check(api().config_length(builder_->raw(), path(key).c_str(), &length));
+    for (size_t i = 0; i < length; ++i) values.push_back(text(key + "." + std::to_string(i)));
+    return values;
   }
   /// The object under `key`; its keys are then read by their own names.
   Config at(const std::string& key) const { return Config(*builder_, path(key)); }

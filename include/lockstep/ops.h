@@ -23,6 +23,10 @@ inline Value operator*(const Value& a, const Value& b) {
 inline Value scale(const Value& x, double factor) {
   return x.builder().op("elementwise", {x}, {{"fn", "scale"}, {"factor", factor}});
 }
+/// x times a tensor of one element in the reference: `factor` is rounded to x's type first.
+inline Value scale_in_type(const Value& x, double factor) {
+  return x.builder().op("elementwise", {x}, {{"fn", "scale_in_type"}, {"factor", factor}});
+}
 /// `fn` is a name of transformers' ACT2FN: "silu", "gelu", "gelu_pytorch_tanh", ...
 inline Value activation(const Value& x, const std::string& fn) {
   return x.builder().op("activation", {x}, {{"fn", fn}});
@@ -41,6 +45,16 @@ inline Value split_heads(const Value& x, int64_t head_dim) {
 /// [T, heads, head_dim] -> [T, heads * head_dim]
 inline Value merge_heads(const Value& x) {
   return x.builder().op("reshape", {x}, {{"tail", std::vector<int64_t>{x.size(-2) * x.size(-1)}}});
+}
+/// x [..., W] -> [..., end - begin], a range of the last dimension
+inline Value slice(const Value& x, int64_t begin, int64_t end) {
+  return x.builder().op("slice", {x}, {{"begin", begin}, {"end", end}});
+}
+/// x in float32, whatever the type between modules.
+inline Value to_float32(const Value& x) { return x.builder().op("cast", {x}, {{"to", "float32"}}); }
+/// x in the type between modules: the reference's `.to(weight.dtype)`.
+inline Value to_activation(const Value& x) {
+  return x.builder().op("cast", {x}, {{"to", "activation"}});
 }
 /// x [T, ...], rows [R] -> [R, ...]
 inline Value gather_rows(const Value& x, const Value& rows) {

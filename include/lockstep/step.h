@@ -2,10 +2,21 @@
 // replaceable like any tap.
 #pragma once
 
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "lockstep/builder.h"
 #include "lockstep/ops.h"
 
 namespace lockstep {
+
+/// What a sequence keeps from step to step, [slots, ...]: see Step::conv_state, Step::ssm_state.
+struct State {
+  const char* name;
+  Value value;
+};
 
 class Step {
  public:
@@ -22,7 +33,8 @@ class Step {
   }
 
   struct AttendOptions {
-    double scale;  ///< Multiplies q k^T; the reference's `scaling`.
+    double scale;        ///< Multiplies q k^T; the reference's `scaling`.
+    int64_t window = 0;  ///< How many keys are seen, the query's own included; 0: all before it.
   };
   /// Causal attention over this sequence's cache, which the call declares: q [T, heads, k_dim],
   /// k [T, kv_heads, k_dim], v [T, kv_heads, v_dim] -> [T, heads, v_dim]. Query head h reads
@@ -38,9 +50,54 @@ class Step {
     const Value context = b.op("attention",
                                {q, k, v, b.input("@positions"), b.input("@row_offsets"),
                                 b.input("@page_offsets"), b.input("@pages"), k_cache, v_cache},
-                               {{"scale", options.scale}});
+                               {{"scale", options.scale}, {"window", options.window}});
     b.tap("context", context);
     return context;
+  }
+
+  /// The newest `window` inputs of a convolution, declared by the module call under way: zero when
+  /// a sequence begins.
+  State conv_state(int64_t channels, int64_t window) const {
+    return {"conv_state",
+            builder_->state("conv_state", {channels, window}, LOCKSTEP_CACHE_ACTIVATION)};
+  }
+  /// The state of a state-space model, as conv_state, in float32 whatever the type between modules.
+  State ssm_state(std::initializer_list<int64_t> shape) const {
+    return {"ssm_state", builder_->state("ssm_state", shape, LOCKSTEP_CACHE_FLOAT32)};
+  }
+  /// The state of the step's sequences, [S, ...], after what was built so far: the tap
+  /// "<path>/<state's name>". Nothing is computed unless it is observed.
+  void tap(const State& state) const {
+    builder_->tap(state.name, gather_rows(state.value, builder_->input("@state_slots")));
+  }
+
+  /// Depthwise causal convolution over the tokens of each sequence: x [T, C], weight [C, 1, K] or
+  /// [C, K] -> [T, C]. `state` has a window of K - 1 or K. `fn` is "none" or "silu".
+  Value causal_conv(const Value& x, const Value& weight, const std::optional<Value>& bias,
+                    const State& state, const std::string& fn = "none") const {
+    Builder& b = *builder_;
+    const Value rows = b.input("@row_offsets"), slots = b.input("@state_slots");
+    return bias ? b.op("causal_conv", {x, weight, rows, slots, state.value, *bias}, {{"fn", fn}})
+                : b.op("causal_conv", {x, weight, rows, slots, state.value}, {{"fn", fn}});
+  }
+
+  /// What a scan of Mamba 2 reads: x [T, H, P]; B, C [T, G, N]; dt [T, H] before its bias; the
+  /// weights [H]; the limits of the step sizes.
+  struct SsdScan {
+    Value x, B, C, dt, A_log, D, dt_bias;
+    double dt_min, dt_max;
+  };
+  /// The selective state-space scan of Mamba 2, with a state of [H, P, N] -> float32 [T, H, P].
+  /// Taps the step sizes before their limits, dt.
+  Value ssd_scan(const SsdScan& scan, const State& state) const {
+    Builder& b = *builder_;
+    const std::vector<Value> outputs =
+        b.op_n<2>("ssd_scan",
+                  {scan.x, scan.B, scan.C, scan.dt, scan.A_log, scan.D, scan.dt_bias,
+                   b.input("@row_offsets"), b.input("@state_slots"), state.value},
+                  {{"dt_min", scan.dt_min}, {"dt_max", scan.dt_max}});
+    b.tap("dt", outputs[1]);
+    return outputs[0];
   }
 
  private:

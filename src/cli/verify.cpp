@@ -49,6 +49,13 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
+// The report ends in what to do after a diff; a verification goes on itself.
+std::string without_next(std::string text) {
+  const size_t last = text.rfind("\nnext: ");
+  if (last != std::string::npos) text.resize(last + 1);
+  return text;
+}
+
 nlohmann::json greedy_json(const std::vector<parity::GreedyCheck>& checks) {
   constexpr const char* kNames[] = {"same", "tie", "differs"};
   nlohmann::json list = nlohmann::json::array();
@@ -87,10 +94,13 @@ int verify(const VerifyOptions& options) {
   } else {
     parity::ReportOptions report_options;
     report_options.colour = isatty(STDOUT_FILENO) != 0;
-    fmt::print("{}{}", parity::report_text(reference, port, report, report_options),
+    fmt::print("{}{}", without_next(parity::report_text(reference, port, report, report_options)),
                parity::greedy_text(greedy));
     if (greedy.empty()) fmt::print("greedy: the reference recorded no text\n");
     if (text_differs) fmt::print("DIVERGED: the greedy text differs beyond the noise\n");
+    const bool passed = report.outcome == parity::Outcome::kPass && !text_differs;
+    fmt::print("next: lockstep {} {}{}\n", passed ? "generate" : "isolate", options.model.model,
+               passed ? " --prompt-ids 1,2,3" : " --reference " + options.reference);
   }
   if (report.outcome == parity::Outcome::kUndecided) return 2;
   return report.outcome == parity::Outcome::kPass && !text_differs ? 0 : 1;

@@ -183,6 +183,19 @@ struct LockstepBuilder {
     return checked_product(entry->shape) / n_rows * (part.end - part.begin);
   }
 
+  // A matrix stored whole and transposed: the count of elements alone would let any shape pass.
+  void check_turned(const std::string& path, std::span<const int64_t> shape,
+                    const StoredPart& part) {
+    const TensorEntry& entry = *checkpoint.find(part.stored);
+    if (!part.transpose || part.begin != 0 || part.end != entry.shape[0] ||
+        entry.shape.size() != shape.size()) {
+      return;
+    }
+    std::vector<int64_t> expected(shape.begin(), shape.end());
+    std::swap(expected.end()[-1], expected.end()[-2]);
+    check_entry(path, expected, entry);
+  }
+
   uint32_t parameter_of(const std::string& path, std::span<const int64_t> shape,
                         std::span<const LockstepPart> raw_parts) {
     check_shape(path, shape);
@@ -209,6 +222,7 @@ struct LockstepBuilder {
         return add_parameter(path, shape, entry, "");
       }
     }
+    if (parts.size() == 1 && found == expected) check_turned(path, shape, parts[0]);
     const uint32_t id = add_parameter(path, shape, nullptr, "");
     graph.nodes[id].outputs[0].dtype = dtype.value_or(DType::kBFloat16);
     graph.parameters.back().parts = std::move(parts);

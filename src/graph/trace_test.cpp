@@ -174,8 +174,9 @@ TEST_F(TraceTest, ShapeAgainstHeaderNamesBothAndComesBeforeWhatFollowsFromIt) {
 
 TEST_F(TraceTest, PartsAreCheckedAndBound) {
   g_extra = [](Builder& b, const Value&) {
-    b.parameter_of("joined.weight", {4, 8},
-                   {{"a.weight"}, {"b.weight", 1, 3}, {"c.weight", 0, 0, Part::Order::kTransposed}});
+    b.parameter_of(
+        "joined.weight", {4, 8},
+        {{"a.weight"}, {"b.weight", 1, 3}, {"c.weight", 0, 0, Part::Order::kTransposed}});
   };
   Tensors tensors = stored();
   tensors.push_back({"a.weight", {1, 8}});
@@ -195,6 +196,23 @@ TEST_F(TraceTest, PartsAreCheckedAndBound) {
   const Trace missing = trace_tiny(tensors);
   ASSERT_EQ(missing.audit.missing.size(), 1u);
   expect_has(missing.audit.missing[0], {"a.weight", "joined.weight"});
+}
+
+TEST_F(TraceTest, ATransposedMatrixMustHaveTheOtherShapeAndNotJustAsManyElements) {
+  g_extra = [](Builder& b, const Value&) {
+    b.parameter_of("turned.weight", {4, 8}, {{"a.weight", 0, 0, Part::Order::kTransposed}});
+  };
+  Tensors tensors = stored();
+  tensors.push_back({"a.weight", {8, 4}});
+  EXPECT_TRUE(trace_tiny(tensors).audit.holds());
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{4, 8}, {2, 16}}) {
+    tensors.back().second = shape;
+    const Trace t = trace_tiny(tensors);
+    ASSERT_EQ(t.audit.mismatched.size(), 1u);
+    expect_has(t.audit.mismatched[0], {"turned.weight", "expected [8, 4]", "found"});
+  }
+  tensors.back().second = {8, 5};
+  EXPECT_EQ(trace_tiny(tensors).audit.mismatched.size(), 1u);
 }
 
 TEST_F(TraceTest, IntegerWeightsAreNoFloats) {

@@ -17,9 +17,9 @@ namespace {
 // Keys that transformers writes and that never reach the computation of logits.
 constexpr std::string_view kIgnored[] = {
     // Provenance, and classes for Python.
-    "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures", "auto_map",
-    "model_type", "name_or_path", "tokenizer_class", "torchscript", "transformers_version",
-    "custom_pipelines",
+    "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "_sliding_window_pattern",
+    "architectures", "auto_map", "model_type", "name_or_path", "tokenizer_class", "torchscript",
+    "transformers_version", "custom_pipelines",
     // Tokens: these come from the tokenizer and generation_config.json.
     "bos_token_id", "decoder_start_token_id", "eos_token_id", "forced_bos_token_id",
     "forced_eos_token_id", "pad_token_id", "prefix", "sep_token_id", "unk_token_id",

@@ -84,6 +84,39 @@ size_t expect_choice(std::string_view op, std::string_view attr, std::string_vie
   return static_cast<size_t>(it - choices.begin());
 }
 
+void expect_state_inputs(std::string_view op, const TensorType& row_offsets,
+                         const TensorType& state_slots, const TensorType& state) {
+  expect_dtype(op, "row_offsets", row_offsets, {DType::kInt32});
+  expect_rank(op, "row_offsets", row_offsets, 1, 1);
+  expect_dtype(op, "state_slots", state_slots, {DType::kInt32});
+  expect_rank(op, "state_slots", state_slots, 1, 1);
+  expect_rank(op, "state", state, 2);
+}
+
+void check_sequences(std::string_view op, const View& row_offsets, const View& state_slots,
+                     int64_t n_tokens, int64_t n_slots) {
+  const auto expect = [&](std::string_view what, int64_t i, bool ok, std::string_view expected,
+                          int64_t found) {
+    if (!ok) fail(op, fmt::format("{}[{}]", what, i), expected, fmt::format("{}", found));
+  };
+  const int64_t n = state_slots.dim(0);
+  if (row_offsets.dim(0) != n + 1) {
+    fail(op, "row_offsets", fmt::format("{} entries", n + 1), to_string(row_offsets));
+  }
+  const auto* rows = row_offsets.as<int32_t>();
+  const auto* slots = state_slots.as<int32_t>();
+  expect("row_offsets", 0, rows[0] == 0, "0", rows[0]);
+  expect("row_offsets", n, rows[n] == n_tokens, "the number of tokens", rows[n]);
+  for (int64_t s = 0; s < n; ++s) {
+    expect("row_offsets", s + 1, rows[s + 1] >= rows[s], "no less than before", rows[s + 1]);
+    if (slots[s] < 0 || slots[s] >= n_slots) {
+      expect("state_slots", s, false, fmt::format("a slot in [0, {})", n_slots), slots[s]);
+    }
+    const bool own = std::find(slots, slots + s, slots[s]) == slots + s;
+    expect("state_slots", s, own, "a slot of its own", slots[s]);
+  }
+}
+
 void check_call(const OpDef& op, const OpCall& call) {
   std::vector<TensorType> inputs;
   inputs.reserve(call.inputs.size());

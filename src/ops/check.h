@@ -30,6 +30,15 @@ int64_t expect_static(std::string_view op, std::string_view what, const TensorTy
 size_t expect_choice(std::string_view op, std::string_view attr, std::string_view value,
                      std::initializer_list<std::string_view> choices);
 
+/// The inputs of an op with a state of one entry a sequence: row_offsets int32[S + 1], state_slots
+/// int32[S], state [slots, ...].
+void expect_state_inputs(std::string_view op, const TensorType& row_offsets,
+                         const TensorType& state_slots, const TensorType& state);
+/// What only data can tell of them: offsets in order that end at `n_tokens`, a slot of its own for
+/// each sequence, below `n_slots`.
+void check_sequences(std::string_view op, const View& row_offsets, const View& state_slots,
+                     int64_t n_tokens, int64_t n_slots);
+
 /// What run() checks before it binds: host memory, contiguous, and types that infer() accepts and
 /// from which it derives the types of `call.outputs`. Throws as infer() does.
 void check_call(const OpDef& op, const OpCall& call);

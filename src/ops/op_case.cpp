@@ -114,17 +114,17 @@ int64_t pages_of(const OpCase& op_case, const CaseSequence& sequence) {
 
 Sizes sizes_of(const OpCase& op_case, int64_t rows) {
   if (op_case.sequences.empty()) return {{"T", rows}};
-  if (op_case.page_size < 1) bad("page:N beside ragged", op_case.name);
-  int64_t tokens = 0, pages = 0;
-  for (const CaseSequence& sequence : op_case.sequences) {
-    tokens += sequence.n_new;
-    pages += pages_of(op_case, sequence);
-  }
-  return {{"T", tokens},
-          {"S", static_cast<int64_t>(op_case.sequences.size()) + 1},
-          {"P", pages},
-          {"C", pages + 3},  // more than are used, so that a wrong page shows
-          {"B", op_case.page_size}};
+  const auto n = static_cast<int64_t>(op_case.sequences.size());
+  Sizes sizes = {{"T", 0}, {"N", n}, {"S", n + 1}};
+  sizes["L"] = n + 2;  // more than are used, so that a wrong slot shows
+  for (const CaseSequence& sequence : op_case.sequences) sizes["T"] += sequence.n_new;
+  if (op_case.page_size < 1) return sizes;
+  int64_t pages = 0;
+  for (const CaseSequence& sequence : op_case.sequences) pages += pages_of(op_case, sequence);
+  sizes["P"] = pages;
+  sizes["C"] = pages + 3;  // as L
+  sizes["B"] = op_case.page_size;
+  return sizes;
 }
 
 void parse_sequences(std::string_view text, OpCase& op_case) {
@@ -152,16 +152,18 @@ struct Random {
   }
 };
 
-/// A table of `n` pages out of the cache, in no order.
-std::vector<int32_t> shuffled_pages(const OpCase& op_case, Random random) {
-  std::vector<int32_t> pages(static_cast<size_t>(sizes_of(op_case, 0).at("C")));
-  std::iota(pages.begin(), pages.end(), 0);
-  for (size_t i = pages.size(); i > 1; --i) std::swap(pages[i - 1], pages[random.next() % i]);
-  return pages;
+/// 0 to n - 1 in no order.
+std::vector<int32_t> shuffled(int64_t n, Random random) {
+  std::vector<int32_t> values(static_cast<size_t>(n));
+  std::iota(values.begin(), values.end(), 0);
+  for (size_t i = values.size(); i > 1; --i) std::swap(values[i - 1], values[random.next() % i]);
+  return values;
 }
 
 std::vector<int32_t> ragged_values(const OpCase& op_case, std::string_view kind, uint64_t seed) {
-  if (kind == "pages") return shuffled_pages(op_case, Random{seed});
+  const Sizes sizes = sizes_of(op_case, 0);
+  if (kind == "slots" && sizes.contains("L")) return shuffled(sizes.at("L"), Random{seed});
+  if (kind == "pages" && sizes.contains("C")) return shuffled(sizes.at("C"), Random{seed});
   std::vector<int32_t> values;
   if (kind != "positions") values.push_back(0);
   for (const CaseSequence& sequence : op_case.sequences) {
@@ -171,7 +173,7 @@ std::vector<int32_t> ragged_values(const OpCase& op_case, std::string_view kind,
       }
     } else if (kind == "row_offsets") {
       values.push_back(values.back() + static_cast<int32_t>(sequence.n_new));
-    } else if (kind == "page_offsets") {
+    } else if (kind == "page_offsets" && op_case.page_size > 0) {
       values.push_back(values.back() + static_cast<int32_t>(pages_of(op_case, sequence)));
     } else {
       bad("a generator", kind);
@@ -257,6 +259,8 @@ OpCase parse_case(std::string_view op, std::string_view line) {
       result.tolerance = parse_number<double>(value("tol:"));
     } else if (text.starts_with("ulp:")) {
       result.ulps = parse_number<double>(value("ulp:"));
+    } else if (text.starts_with("state_tol:")) {
+      result.state_tolerance = parse_number<double>(value("state_tol:"));
     } else if (text.starts_with("tier:")) {
       result.tier = value("tier:");
     } else {

@@ -5,16 +5,19 @@
 //   .eps=1e-5 .fn=silu .tail=[4,16]  attributes; a number with a point or exponent is a float;
 //                                    .inv_freq=rope:THETA:DIM are the usual frequencies
 //   rows:7                           the value of T
-//   ragged:0+5,17+1 page:16          sequences, each cached+new tokens, in pages of 16: sets T
-//                                    (tokens), S (sequences + 1), P (pages of the step), C (pages
+//   ragged:0+5,17+1                  sequences, each cached+new tokens: sets T (tokens), N
+//                                    (sequences), S (N + 1) and L (slots of states)
+//   page:16                          beside it, pages of 16: sets P (pages of the step), C (pages
 //                                    of the cache) and B (page size)
 //   dtype:bfloat16                   activation type (float32 unless said)
 //   tol:1e-5                         |found - expected| <= tol * (|expected| + rms(expected))
 //   ulp:2                            units in the last place of the output's type
+//   state_tol:1e-5                   as tol, for what the op writes into its inputs; without it
+//                                    their bits must be equal
 //   tier:bench                       measured, too large to test; otherwise tested and measured
 //
 // Generators: normal[:mean[:deviation]], uniform:low:high, sweep:low:high (evenly spaced), ids:N
-// (integers in [0, N)), and for ragged cases positions, row_offsets, page_offsets, pages.
+// (integers in [0, N)), and for ragged cases positions, row_offsets, slots, page_offsets, pages.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +50,7 @@ struct OpCase {
   std::vector<CaseSequence> sequences;
   int64_t page_size = 0;
   double tolerance = 0, ulps = 0;  // both 0: equal bits
+  double state_tolerance = 0;      // 0: equal bits
 };
 
 /// The cases of `op`, in order; none for an op without. Throws kInvalidArgument naming op and line.

@@ -14,6 +14,7 @@
 #include "parity/floor.h"
 #include "parity/harness.h"
 #include "parity/judge.h"
+#include "parity/repeated_calls.h"
 #include "parity/routing.h"
 #include "parity/verdict.h"
 
@@ -185,14 +186,28 @@ class Differ {
   /// The port's tap for each of the reference's, by key and then by landmark.
   std::vector<std::pair<const Tap*, const Tap*>> matches(const Run& reference,
                                                          const Run& port) const {
+    const auto reordered = reordered_calls(reference, port, pool_);
     std::unordered_map<std::string, const Tap*> by_key, by_landmark;
-    for (const Tap& tap : port.taps) by_key.emplace(match_key(tap.info), &tap);
+    std::unordered_map<std::string, std::string> by_args;
+    for (const Tap& tap : port.taps) {
+      by_key.emplace(tap_key(tap.info), &tap);
+      if (!tap.info.args.empty()) by_args.emplace(match_key(tap.info), tap_key(tap.info));
+    }
+    // By arguments where both recorded them, else by content, else by the call's number.
+    const auto port_key = [&](TapInfo info) {
+      if (const auto same = by_args.find(match_key(info)); same != by_args.end()) {
+        return same->second;
+      }
+      if (const auto calls = reordered.find(info.path); calls != reordered.end()) {
+        const auto call = calls->second.find(info.call);
+        if (call != calls->second.end()) info.call = call->second;
+      }
+      return tap_key(info);
+    };
     std::vector<std::pair<const Tap*, const Tap*>> out;
     std::set<std::string> used;
     for (const Tap& tap : reference.taps) {
-      auto it = by_key.find(match_key(tap.info));
-      // Where only one side recorded arguments there is nothing but the number.
-      if (it == by_key.end()) it = by_key.find(tap_key(tap.info));
+      const auto it = by_key.find(port_key(tap.info));
       out.emplace_back(&tap, it == by_key.end() ? nullptr : it->second);
       if (it != by_key.end()) {
         used.insert(landmark_key(tap));

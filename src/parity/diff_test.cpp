@@ -43,6 +43,35 @@ TEST_F(Diff, NamesTheFirstTapInOrderOfExecution) {
   EXPECT_NEAR(c.report.runs[0].taps[11].metrics.sums.alpha(), 1.01, 1e-6);
 }
 
+TEST_F(Diff, RepeatedCallsAreMatchedByContentWhereTheirOrderDiffers) {
+  const auto add_rotary = [&](FakeRun& run, const std::vector<int>& tables) {
+    for (int call = 0; call < 2; ++call) {
+      for (int index = 0; index < 2; ++index) {
+        FakeTensor t;
+        t.info.path = "model.rotary_emb";
+        t.info.module_class = "RotaryEmbedding";
+        t.info.index = index;
+        t.info.call = call;
+        t.shape = {kTokens, kWidth};
+        const auto seed = static_cast<size_t>(tables[static_cast<size_t>(call)] * 10 + index);
+        t.values = random_values(kTokens * kWidth, seed);
+        run.taps.insert(run.taps.begin() + 1 + 2 * call + index, t);
+      }
+    }
+  };
+  FakeRun plain = port;
+  add_rotary(reference, {1, 2});
+  add_rotary(port, {2, 1});
+  const Compared swapped = compare({reference}, {port});
+  EXPECT_EQ(swapped.report.outcome, Outcome::kPass) << swapped.findings();
+  EXPECT_TRUE(swapped.report.runs[0].only_in_port.empty());
+  // A table that is nobody's keeps its number, and is reported under it.
+  port = plain;
+  add_rotary(port, {3, 1});
+  const Compared wrong = compare({reference}, {port});
+  EXPECT_NE(wrong.report.outcome, Outcome::kPass) << wrong.findings();
+}
+
 TEST_F(Diff, TokenZeroCleanIsTold) {
   for (const char* path : {"model.layers.0.self_attn", "model.layers.0"}) {
     auto& values = port.tap(path).values;

@@ -63,7 +63,13 @@ class RunRecorder {
   void run(Sequence& sequence) {
     std::vector<ValueId> values;
     for (const auto& [value, recorded] : recorded_) values.push_back(value);
-    pipeline_.observe(values, [&](ValueId v, const View& rows) { record(recorded_.at(v), rows); });
+    pipeline_.observe(values, [&](ValueId v, const View& rows) {
+      if (is_state(v)) {
+        record_state(recorded_.at(v), rows);
+      } else {
+        record(recorded_.at(v), rows);
+      }
+    });
     std::span<const int32_t> rest(planned_.tokens);
     for (const int64_t n : planned_.calls) {
       const Segment segment{&sequence, rest.subspan(0, n), LogitRows::kAll};
@@ -92,16 +98,21 @@ class RunRecorder {
     DumpWriter::Handle tensor;
   };
 
+  bool rows_are(ValueId v, Symbol symbol) const {
+    const Shape& shape = graph_.type(v).shape;
+    return shape.rank() > 0 && shape[0] == Dim(symbol);
+  }
   // Rows of a tap are tokens, or logit rows, which are all tokens here.
   bool has_token_rows(ValueId v) const {
-    const Shape& shape = graph_.type(v).shape;
-    if (shape.rank() < 1 || shape[0].count != 1) return false;
-    return shape[0].symbol == Symbol::kTokens || shape[0].symbol == Symbol::kLogitRows;
+    return rows_are(v, Symbol::kTokens) || rows_are(v, Symbol::kLogitRows);
   }
+  // What is kept of a sequence; a run has one sequence, and its last call leaves the state.
+  bool is_state(ValueId v) const { return rows_are(v, Symbol::kSequences); }
 
   std::vector<int64_t> whole_shape(ValueId v) const {
     const Shape& shape = graph_.type(v).shape;
-    std::vector<int64_t> dims = {static_cast<int64_t>(planned_.tokens.size())};
+    std::vector<int64_t> dims;
+    if (!is_state(v)) dims.push_back(static_cast<int64_t>(planned_.tokens.size()));
     for (int i = 1; i < shape.rank(); ++i) dims.push_back(shape[i].count);
     return dims;
   }
@@ -116,7 +127,7 @@ class RunRecorder {
 
   void declare_taps(const DumpOptions& options) {
     for (const lockstep::Tap& tap : list_taps(graph_, options.taps, options.inputs)) {
-      if (!has_token_rows(tap.value)) continue;
+      if (!has_token_rows(tap.value) && !is_state(tap.value)) continue;
       TapInfo info;
       info.path = tap.path;
       info.module_class = tap.class_name;
@@ -155,6 +166,19 @@ class RunRecorder {
     recorded.elements += rows.elements();
     if (writer_ != nullptr) writer_->write_rows(recorded.tensor, recorded.rows, rows);
     recorded.rows += rows.dim(0);
+  }
+
+  void record_state(Recorded& recorded, const View& rows) {
+    View state = rows;
+    --state.rank;
+    std::copy_n(rows.shape.begin() + 1, state.rank, state.shape.begin());
+    std::copy_n(rows.stride.begin() + 1, state.rank, state.stride.begin());
+    TapStats stats;
+    stats.path = recorded.stats.path;
+    stats.shape = recorded.stats.shape;
+    recorded = {.stats = std::move(stats), .tensor = recorded.tensor};
+    record(recorded, state);
+    recorded.rows = 0;
   }
 
   Pipeline& pipeline_;

@@ -16,6 +16,9 @@ namespace lockstep::parity {
 namespace {
 
 constexpr int64_t kPageSize = 16;
+// Of the reference's own low-precision error: up to here a difference is silent (diff's first
+// band).
+constexpr double kFloorFactor = 1.5;
 
 // A contiguous copy of `from` as `dtype` with these sizes; the number of elements agrees.
 Tensor convert(const View& from, DType dtype, const std::vector<int64_t>& shape) {
@@ -178,6 +181,23 @@ class RunReplay {
     return at == run.taps.end() ? nullptr : &*at;
   }
 
+  // How far the reference is from its own float32 run there; 0 where it recorded none.
+  double floor_of(ValueId target) const {
+    const Tap& own = *known_.at(target);
+    for (const Run& run : reference_.runs) {
+      if (run_.info.dtype == "float32" || run.info.dtype != "float32" ||
+          run.info.phase != run_.info.phase || run.info.prompt_ids != run_.info.prompt_ids) {
+        continue;
+      }
+      for (const Tap& tap : run.taps) {
+        if (tap_key(tap.info) == tap_key(own.info) && tap.view.elements() == own.view.elements()) {
+          return relative_l2(own.view, tap.view);
+        }
+      }
+    }
+    return 0;
+  }
+
   // The run that ended where this one begins.
   const Run* previous() const {
     const std::vector<int64_t>& ids = run_.info.prompt_ids;
@@ -271,7 +291,7 @@ class RunReplay {
     }
     tap.isolated = isolated;
     tap.accumulated = accumulated_.at(target);
-    tap.bar = isolation_bar(run_.info.dtype, n_ops);
+    tap.bar = std::max(isolation_bar(run_.info.dtype, n_ops), kFloorFactor * floor_of(target));
     // A value that is not finite compares false, and is a source.
     if (!(tap.isolated <= tap.bar)) {
       tap.verdict = IsolatedTap::Verdict::kSource;

@@ -31,7 +31,9 @@ struct IsolateReport {
 };
 
 /// Above it a replayed value of `n_ops` ops is a source. float32: accumulation order only.
-/// bfloat16: one rounding an op, in a reference that may round more often than the port.
+/// bfloat16: one rounding an op, in a reference that may round more often than the port. Where the
+/// recording has the same run in float32 as well, the bar is at least 1.5 times the reference's own
+/// error: an attention over one token loses several roundings' worth to its scores.
 double isolation_bar(const std::string& dtype, int64_t n_ops);
 
 /// Replays the runs of `reference` in the pipeline's dtype, prefill and decode steps. Caches and

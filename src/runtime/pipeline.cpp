@@ -121,6 +121,7 @@ Pipeline::Pipeline(Model model, const PipelineOptions& options)
     const TensorType& type = graph().nodes[cache.node].outputs[0];
     caches_.emplace_back(type.dtype, concrete(type.shape, most));
     executor_->bind_input(cache.name, caches_.back().view());
+    is_paged_ = is_paged_ || cache.kind == LOCKSTEP_CACHE_PAGED;
   }
   free_pages_.resize(most[static_cast<size_t>(Symbol::kCachePages)]);
   free_slots_.resize(most[static_cast<size_t>(Symbol::kStateSlots)]);
@@ -143,6 +144,10 @@ void Pipeline::observe(std::vector<ValueId> values, Observe observe) {
   executor_->observe(std::move(values), std::move(observe));
 }
 
+int64_t Pipeline::pages_for(int64_t length) const {
+  return is_paged_ ? (length + options_.page_size - 1) / options_.page_size : 0;
+}
+
 void Pipeline::check(std::span<const Segment> segments) const {
   int64_t n_tokens = 0, n_rows = 0, n_pages = 0, n_slots = 0;
   const int64_t vocab = vocab_size();
@@ -159,8 +164,7 @@ void Pipeline::check(std::span<const Segment> segments) const {
     n_tokens += n;
     n_slots += segment.sequence->slot < 0;
     n_rows += segment.logits == LogitRows::kAll ? n : segment.logits == LogitRows::kLast ? 1 : 0;
-    const int64_t length = segment.sequence->length + n;
-    n_pages += (length + options_.page_size - 1) / options_.page_size -
+    n_pages += pages_for(segment.sequence->length + n) -
                static_cast<int64_t>(segment.sequence->pages.size());
   }
   if (n_tokens > options_.max_tokens || n_rows > options_.max_logit_rows ||
@@ -200,8 +204,9 @@ void Pipeline::take_pages(std::span<const Segment> segments) {
   for (const Segment& segment : segments) {
     Sequence& sequence = *segment.sequence;
     if (sequence.slot < 0) take_slot(sequence);
-    const int64_t length = sequence.length + static_cast<int64_t>(segment.tokens.size());
-    while (static_cast<int64_t>(sequence.pages.size()) * options_.page_size < length) {
+    const int64_t n_pages =
+        pages_for(sequence.length + static_cast<int64_t>(segment.tokens.size()));
+    while (static_cast<int64_t>(sequence.pages.size()) < n_pages) {
       sequence.pages.push_back(free_pages_.back());
       free_pages_.pop_back();
     }

@@ -95,6 +95,7 @@ class Pipeline {
   uint64_t cache_bytes() const;
 
  private:
+  int64_t pages_for(int64_t length) const;
   void check(std::span<const Segment> segments) const;
   void take_pages(std::span<const Segment> segments);
   void take_slot(Sequence& sequence);
@@ -106,6 +107,7 @@ class Pipeline {
   ThreadPool pool_;
   RunContext context_;
   std::vector<Tensor> caches_;
+  bool is_paged_ = false;  // without, states alone: no length is too long
   std::vector<int32_t> free_pages_, free_slots_;
   std::unique_ptr<Executor> executor_;
   std::vector<int32_t> input_ids_, positions_, row_offsets_, page_offsets_, pages_, logit_rows_,

@@ -19,4 +19,19 @@ struct RMSNorm : Module<RMSNorm> {
   }
 };
 
+/// As Gemma's: the weight is stored less 1, and all is float32 until the one rounding.
+struct UnitOffsetRMSNorm : Module<UnitOffsetRMSNorm> {
+  static constexpr const char* kClass = "RMSNorm";
+  Value weight;
+  double eps;
+
+  UnitOffsetRMSNorm(const Scope& s, int64_t width, double epsilon)
+      : Module(s), weight(s.parameter("weight", {width})), eps(epsilon) {}
+
+  Value forward(const Value& x) const {
+    return x.builder().op("rms_norm", {x, weight},
+                          {{"eps", eps}, {"rounding", "after_weight"}, {"weight_offset", 1.0}});
+  }
+};
+
 }  // namespace lockstep

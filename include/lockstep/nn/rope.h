@@ -31,6 +31,12 @@ inline std::vector<float> default_inv_freq(double theta, int64_t rotary_dim) {
   return inv_freq;
 }
 
+/// Every frequency divided by `factor`, as float32 (_compute_linear_scaling_rope_parameters).
+inline std::vector<float> linear_inv_freq(std::vector<float> inv_freq, double factor) {
+  for (float& freq : inv_freq) freq /= static_cast<float>(factor);
+  return inv_freq;
+}
+
 /// Llama 3.1: long wavelengths are divided by `factor`, middle ones blended
 /// (_compute_llama3_parameters). Scalars enter torch's float32 arithmetic rounded to float32.
 inline std::vector<float> llama3_inv_freq(std::vector<float> inv_freq, double factor,
@@ -57,11 +63,10 @@ inline std::vector<float> llama3_inv_freq(std::vector<float> inv_freq, double fa
   return inv_freq;
 }
 
-/// Reads `rope_parameters` (`rope_theta` and `rope_scaling` in older configs) for a rotation of
-/// `rotary_dim` channels. `default_theta` is the reference config class's.
-inline RopeFrequencies rope_frequencies(const Config& config, int64_t rotary_dim,
-                                        double default_theta) {
-  const Config rope = config.at("rope_parameters");
+/// Reads one object of rope parameters for a rotation of `rotary_dim` channels. `default_theta` is
+/// the reference config class's.
+inline RopeFrequencies rope_frequencies_of(const Config& rope, int64_t rotary_dim,
+                                           double default_theta) {
   const std::string type = rope.text("rope_type", "default");
   const double theta = rope.positive("rope_theta", default_theta);
   if (rotary_dim < 2 || rotary_dim % 2 != 0) {
@@ -72,6 +77,11 @@ inline RopeFrequencies rope_frequencies(const Config& config, int64_t rotary_dim
   }
   RopeFrequencies frequencies{default_inv_freq(theta, rotary_dim)};
   if (type == "default") return frequencies;
+  if (type == "linear") {
+    frequencies.inv_freq =
+        linear_inv_freq(std::move(frequencies.inv_freq), rope.positive("factor"));
+    return frequencies;
+  }
   if (type == "llama3") {
     const double low = rope.positive("low_freq_factor");
     const double high = rope.positive("high_freq_factor");
@@ -86,8 +96,14 @@ inline RopeFrequencies rope_frequencies(const Config& config, int64_t rotary_dim
     return frequencies;
   }
   throw Error(ErrorCode::kUnimplemented,
-              rope.where("rope_type") + ": expected default or llama3, found " + type,
+              rope.where("rope_type") + ": expected default, linear or llama3, found " + type,
               "this build has no such rotary scaling");
+}
+
+/// The same for `rope_parameters` (`rope_theta` and `rope_scaling` in older configs).
+inline RopeFrequencies rope_frequencies(const Config& config, int64_t rotary_dim,
+                                        double default_theta) {
+  return rope_frequencies_of(config.at("rope_parameters"), rotary_dim, default_theta);
 }
 
 /// How pairs of channels are formed: first half with second half (Llama, NeoX), or neighbours
@@ -104,6 +120,18 @@ struct PositionEmbeddings {
   std::vector<Value> values() const { return {cos, sin}; }
 };
 
+inline PositionEmbeddings rotary_tables(const Value& position_ids,
+                                        const RopeFrequencies& frequencies,
+                                        RopeStyle layout = RopeStyle::kHalf) {
+  const std::vector<double> inv_freq(frequencies.inv_freq.begin(), frequencies.inv_freq.end());
+  const std::vector<Value> tables =
+      position_ids.builder().op_n<2>("rotary_embedding", {position_ids},
+                                     {{"inv_freq", inv_freq},
+                                      {"attention_scaling", frequencies.attention_scaling},
+                                      {"layout", rope_style_name(layout)}});
+  return {tables[0], tables[1]};
+}
+
 /// The tables of a step, computed once and shared by all layers.
 struct RotaryEmbedding : Module<RotaryEmbedding> {
   static constexpr const char* kClass = "RotaryEmbedding";
@@ -114,13 +142,7 @@ struct RotaryEmbedding : Module<RotaryEmbedding> {
       : Module(s), frequencies(std::move(f)), layout(style) {}
 
   PositionEmbeddings forward(const Value& position_ids) const {
-    const std::vector<double> inv_freq(frequencies.inv_freq.begin(), frequencies.inv_freq.end());
-    const std::vector<Value> tables =
-        position_ids.builder().op_n<2>("rotary_embedding", {position_ids},
-                                       {{"inv_freq", inv_freq},
-                                        {"attention_scaling", frequencies.attention_scaling},
-                                        {"layout", rope_style_name(layout)}});
-    return {tables[0], tables[1]};
+    return rotary_tables(position_ids, frequencies, layout);
   }
 };
 

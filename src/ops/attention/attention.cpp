@@ -60,6 +60,8 @@ std::vector<TensorType> infer(const InferCall& call) {
   expect_shape(op, "k_cache", k_cache, Shape{pages, v[1], page_size, q[2]});
   expect_shape(op, "v_cache", v_cache, Shape{pages, v[1], page_size, v[2]});
   (void)call.attrs.get_float("scale");
+  const int64_t window = call.attrs.get_int("window", 0);
+  if (window < 0) fail(op, "window", "0 or more", fmt::format("{}", window));
   return {{call.inputs[kQ].dtype, Shape{q[0], q[1], v[2]}}};
 }
 
@@ -121,6 +123,7 @@ void run(const OpCall& call) {
       .key_width = q.dim(2),
       .value_width = call.inputs[kV].dim(2),
       .page_size = k_cache.dim(2),
+      .window = call.attrs.get_int("window", 0),
       .scale = static_cast<float>(call.attrs.get_float("scale")),
       .dtype = q.dtype,
   };

@@ -30,6 +30,7 @@ struct AttentionArgs {
   void* v_cache;                // [n_cache_pages, n_kv_heads, page_size, value_width] of dtype
   void* out;                    // [n_tokens, n_heads, value_width] of dtype
   int64_t n_tokens, n_sequences, n_heads, n_kv_heads, key_width, value_width, page_size;
+  int64_t window;  // keys at positions above position - window alone; 0: no bound
   float scale;
   DType dtype;
 };
@@ -38,8 +39,9 @@ struct AttentionArgs {
 struct KeyRange {
   int64_t begin, end;
 };
-inline KeyRange key_range(const AttentionArgs&, int64_t position) noexcept {
-  return {0, position + 1};
+inline KeyRange key_range(const AttentionArgs& args, int64_t position) noexcept {
+  const int64_t end = position + 1;
+  return {args.window == 0 || args.window > end ? 0 : end - args.window, end};
 }
 
 /// Index in k_cache and v_cache of [page, kv_head, slot], in units of the last dimension.
@@ -59,7 +61,7 @@ void attention_cpu(const AttentionArgs& args, ThreadPool& pool) noexcept;
 
 /// (q [T, H, Dk], k [T, KV, Dk], v [T, KV, Dv], positions int32[T], row_offsets int32[S + 1],
 /// page_offsets int32[S + 1], pages int32[P], k_cache [C, KV, page, Dk], v_cache [C, KV, page, Dv])
-/// -> [T, H, Dv] of q's type. Attribute: scale. Writes the caches.
+/// -> [T, H, Dv] of q's type. Attributes: scale, window (default 0). Writes the caches.
 extern const OpDef attention;
 
 }  // namespace lockstep::ops

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "ops/op_test_util.h"
 
 namespace lockstep {
@@ -11,7 +13,7 @@ constexpr const char* kInputs =
     "float32[C,2,B,5]~normal .scale=0.4";
 
 /// Attention by the textbook, on keys and values looked up by hand.
-void check(OpRun& r) {
+void check(OpRun& r, int64_t window = 1 << 20) {
   const int64_t page_size = r.op_case.page_size;
   int64_t token = 0;
   for (size_t s = 0; s < r.op_case.sequences.size(); ++s) {
@@ -30,7 +32,9 @@ void check(OpRun& r) {
       for (int64_t h = 0; h < 4; ++h) {
         std::vector<double> weights;
         double total = 0;
-        for (int64_t p = 0; p <= sequence.n_cached + i; ++p) {
+        const int64_t position = sequence.n_cached + i;
+        const int64_t first = std::max<int64_t>(0, position - window + 1);
+        for (int64_t p = first; p <= position; ++p) {
           double score = 0;
           for (int64_t d = 0; d < 6; ++d) {
             score += r.in(0, (token * 4 + h) * 6 + d) * cached(7, 1, p, h / 2, 6, d);
@@ -40,8 +44,9 @@ void check(OpRun& r) {
         }
         for (int64_t d = 0; d < 5; ++d) {
           double expected = 0;
-          for (size_t p = 0; p < weights.size(); ++p) {
-            expected += weights[p] / total * cached(8, 2, static_cast<int64_t>(p), h / 2, 5, d);
+          for (size_t j = 0; j < weights.size(); ++j) {
+            const int64_t p = first + static_cast<int64_t>(j);
+            expected += weights[j] / total * cached(8, 2, p, h / 2, 5, d);
           }
           EXPECT_NEAR(r.out((token * 4 + h) * 5 + d), expected, 2e-6);
         }
@@ -55,6 +60,32 @@ TEST(Attention, IsCausalSoftmaxOverThePagedCache) {
     OpRun r("attention", std::string("a ragged:0+4,3+2,9+1 page:4 ") + kInputs, kernel);
     r.run();
     check(r);
+  }
+}
+
+TEST(Attention, AWindowHidesWhatLiesFurtherBack) {
+  for (const char* kernel : {"ref", "cpu.simd"}) {
+    for (const int64_t window : {1, 3, 32, 40}) {
+      OpRun r("attention",
+              std::string("a ragged:0+4,3+2,60+9,70+1 page:4 ") + kInputs +
+                  " .window=" + std::to_string(window),
+              kernel);
+      r.run();
+      check(r, window);
+    }
+  }
+}
+
+// A key outside the window does not reach the sums, not even as zero times NaN.
+TEST(Attention, WhatIsOutsideTheWindowIsNotRead) {
+  for (const char* kernel : {"ref", "cpu.simd"}) {
+    OpRun r("attention", std::string("a ragged:6+1 page:4 ") + kInputs + " .window=3", kernel);
+    const auto page = static_cast<int64_t>(r.in(6, 0));  // positions 0 to 3, of which none is seen
+    for (int64_t i = 0; i < 2 * 4 * 5; ++i) {
+      r.inputs[8].data<float>()[page * 2 * 4 * 5 + i] = std::nanf("");
+    }
+    r.run();
+    for (int64_t i = 0; i < 4 * 5; ++i) EXPECT_TRUE(std::isfinite(r.out(i)));
   }
 }
 
@@ -93,6 +124,12 @@ TEST(Attention, BadIndicesAreRefused) {
   OpRun pages("attention", line);
   pages.inputs[6].data<int32_t>()[0] = 99;
   EXPECT_EQ(pages.error(), "[attention] pages[0]: expected a page of the cache, found 99");
+}
+
+TEST(Attention, ANegativeWindowIsRefused) {
+  EXPECT_EQ(
+      OpRun("attention", std::string("a ragged:0+2 page:4 ") + kInputs + " .window=-1").error(),
+      "[attention] window: expected 0 or more, found -1");
 }
 
 TEST(Attention, HeadsThatDoNotDivideAreRefused) {

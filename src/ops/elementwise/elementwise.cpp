@@ -1,5 +1,6 @@
 #include "ops/elementwise/elementwise.h"
 
+#include "kernels/element.h"
 #include "ops/check.h"
 
 namespace lockstep::ops {
@@ -10,14 +11,25 @@ constexpr Kernel<ElementwiseArgs> kKernels[] = {
     {"ref", RowInvariant::kYes, never_refuse<ElementwiseArgs>, elementwise_ref},
 };
 
-Elementwise fn_of(const Attrs& attrs) {
-  return static_cast<Elementwise>(
-      expect_choice("elementwise", "fn", attrs.get_string("fn"), {"add", "sub", "mul", "scale"}));
+struct Fn {
+  Elementwise fn;
+  bool factor_in_type;
+};
+
+Fn fn_of(const Attrs& attrs) {
+  const size_t i = expect_choice("elementwise", "fn", attrs.get_string("fn"),
+                                 {"add", "sub", "mul", "scale", "scale_in_type"});
+  return i == 4 ? Fn{Elementwise::kScale, true} : Fn{static_cast<Elementwise>(i), false};
+}
+
+float factor_of(const Attrs& attrs, DType dtype) {
+  const auto factor = static_cast<float>(attrs.get_float("factor"));
+  return fn_of(attrs).factor_in_type ? round_to(dtype, factor) : factor;
 }
 
 std::vector<TensorType> infer(const InferCall& call) {
   constexpr std::string_view op = "elementwise";
-  const bool is_scale = fn_of(call.attrs) == Elementwise::kScale;
+  const bool is_scale = fn_of(call.attrs).fn == Elementwise::kScale;
   expect_inputs(op, call, is_scale ? 1 : 2, is_scale ? 1 : 2);
   const TensorType& a = call.inputs[0];
   expect_activation(op, "a", a);
@@ -33,14 +45,14 @@ std::vector<TensorType> infer(const InferCall& call) {
 void run(const OpCall& call) {
   check_call(elementwise, call);
   const View& a = call.inputs[0];
-  const Elementwise fn = fn_of(call.attrs);
+  const Elementwise fn = fn_of(call.attrs).fn;
   const bool is_scale = fn == Elementwise::kScale;
   const ElementwiseArgs args{
       .a = a.data,
       .b = is_scale ? nullptr : call.inputs[1].data,
       .out = call.outputs[0].data,
       .n = a.elements(),
-      .factor = is_scale ? static_cast<float>(call.attrs.get_float("factor")) : 1.0f,
+      .factor = is_scale ? factor_of(call.attrs, a.dtype) : 1.0f,
       .fn = fn,
       .dtype = a.dtype,
   };

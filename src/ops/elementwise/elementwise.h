@@ -1,6 +1,7 @@
 // out[i] = a[i] + b[i], a[i] - b[i], a[i] * b[i], or a[i] * factor
 //
-// Rounding: one float32 operation (factor as float32), one rounding to a's type.
+// Rounding: one float32 operation (factor as float32, with scale_in_type then rounded to a's type,
+// as a tensor of one element is in torch), one rounding to a's type.
 #pragma once
 
 #include "ops/op.h"
@@ -22,7 +23,8 @@ struct ElementwiseArgs {
 void elementwise_ref(const ElementwiseArgs& args, ThreadPool& pool) noexcept;
 void elementwise_cpu(const ElementwiseArgs& args, ThreadPool& pool) noexcept;
 
-/// (a, b of a's type and shape) with fn add, sub or mul, or (a) with fn scale and attribute factor.
+/// (a, b of a's type and shape) with fn add, sub or mul, or (a) with fn scale or scale_in_type and
+/// attribute factor.
 extern const OpDef elementwise;
 
 }  // namespace lockstep::ops

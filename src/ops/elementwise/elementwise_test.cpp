@@ -25,6 +25,25 @@ TEST(Elementwise, RoundsOnce) {
   }
 }
 
+// torch rounds a one-element tensor to bfloat16, but takes a Python number as float32.
+TEST(Elementwise, AFactorInTypeIsRoundedBeforeTheProduct) {
+  for (const char* kernel : {"ref", "cpu.simd"}) {
+    const auto run = [&](const char* line) {
+      OpRun r("elementwise", line, kernel);
+      r.run();
+      std::vector<double> out;
+      for (int64_t i = 0; i < 33; ++i) out.push_back(r.out(i));
+      return out;
+    };
+    EXPECT_EQ(run("a bfloat16[33]~normal .fn=scale_in_type .factor=55.425626"),
+              run("a bfloat16[33]~normal .fn=scale .factor=55.5"));
+    EXPECT_NE(run("a bfloat16[33]~normal .fn=scale .factor=55.425626"),
+              run("a bfloat16[33]~normal .fn=scale .factor=55.5"));
+    EXPECT_EQ(run("a float32[33]~normal .fn=scale_in_type .factor=55.425626"),
+              run("a float32[33]~normal .fn=scale .factor=55.425626"));
+  }
+}
+
 TEST(Elementwise, BadInputsAreRefused) {
   EXPECT_EQ(OpRun("elementwise", "a float32[3]~normal float32[4]~normal .fn=add").error(),
             "[elementwise] b: expected [3], found float32[4]");
