@@ -130,8 +130,8 @@ int64_t Rerouting::look(const TapDiff& tap, std::vector<Rerouted>& told) {
   const auto r = from_ids ? choices_of_ids(ref, router_) : choices_of_scores(ref, router_);
   const auto p = from_ids ? choices_of_ids(port, router_) : choices_of_scores(port, router_);
   if (!r || !p) return -1;
+  complete_ = complete_ || from_ids || router_.groups == 0;
   if (!from_ids) {
-    complete_ = router_.groups == 0;
     last_ = Scores{a.layer, *r, {}, {}, {}};
     for (int64_t t = 0; t < tokens(); ++t) {
       last_->rows.push_back(row_of(ref, t));

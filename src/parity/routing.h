@@ -44,8 +44,8 @@ class Rerouting {
   int64_t first() const noexcept;
   /// Whether one is elsewhere whose margin was not recorded, or not in a form that tells it.
   bool unproven() const noexcept { return unproven_; }
-  /// Whether scores were seen that tell every choice: then only tokens elsewhere, and what attends
-  /// to them, have an excuse.
+  /// Whether ids or scores were seen that tell every choice: then only tokens elsewhere, and what
+  /// attends to them, have an excuse.
   bool complete() const noexcept { return complete_; }
   bool at(int64_t token) const noexcept { return elsewhere_[static_cast<size_t>(token)]; }
   const std::vector<bool>& elsewhere() const noexcept { return elsewhere_; }

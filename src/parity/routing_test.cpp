@@ -64,6 +64,20 @@ class Routing : public ::testing::Test {
       for (int i = token * kWidth; i < (token + 1) * kWidth; ++i) values[i] = -values[i];
     }
   }
+  /// Its routers' ids too, expert 2 among those of `token`.
+  static FakeRun with_ids(FakeRun run, int token) {
+    std::vector<float> ids;
+    for (int t = 0; t < kLong; ++t) {
+      ids.push_back(t % 2 == 0 ? 1 : 5);
+      ids.push_back(t == token ? 2 : t % 2 == 0 ? 0 : 4);
+    }
+    // Ids are stored as int32; the test's tensors are floats, so by their bits.
+    for (float& x : ids) x = std::bit_cast<float>(static_cast<int32_t>(x));
+    FakeTensor t = tensor("model.layers.1.mlp/topk_ids", {kLong, 2}, ids);
+    t.stored = DType::kInt32;
+    insert_before(run, "model.layers.1.mlp", t);
+    return run;
+  }
   Compared compare(const std::vector<FakeRun>& r, const std::vector<FakeRun>& p,
                    const std::string& config = kConfig) {
     return compare_dumps(write_dump(folder / "reference", r, {}, kLayers, config),
@@ -137,19 +151,6 @@ TEST_F(Routing, AClearMarginIsNoTie) {
 }
 
 TEST_F(Routing, RecordedIdsAreWeighedByTheScores) {
-  const auto with_ids = [](FakeRun run, int token) {
-    std::vector<float> ids;
-    for (int t = 0; t < kLong; ++t) {
-      ids.push_back(t % 2 == 0 ? 1 : 5);
-      ids.push_back(t == token ? 2 : t % 2 == 0 ? 0 : 4);
-    }
-    // Ids are stored as int32; the test's tensors are floats, so by their bits.
-    for (float& x : ids) x = std::bit_cast<float>(static_cast<int32_t>(x));
-    FakeTensor t = tensor("model.layers.1.mlp/topk_ids", {kLong, 2}, ids);
-    t.stored = DType::kInt32;
-    insert_before(run, "model.layers.1.mlp", t);
-    return run;
-  };
   const std::vector<FakeRun> r = {with_ids(reference, -1), with_ids(low, -1)};
   EXPECT_EQ(compare(r, {with_ids(low_port, -1)}).report.outcome, Outcome::kPass);
   // Expert 2 instead of 4 where 4 leads by far, and the scores agree: the choice is wrong.
@@ -157,6 +158,18 @@ TEST_F(Routing, RecordedIdsAreWeighedByTheScores) {
   EXPECT_EQ(c.report.outcome, Outcome::kDiverged) << c.findings();
   ASSERT_NE(c.find("diverged"), nullptr);
   EXPECT_EQ(c.find("diverged")->tap, "model.layers.1.mlp/topk_ids:output");
+}
+
+TEST_F(Routing, IdsWithoutScoresTellWhoButNotWhy) {
+  for (FakeRun* run : {&reference, &low, &port, &low_port}) run->erase(kGate);
+  spoil(low_port, 7);
+  const std::vector<FakeRun> r = {with_ids(reference, -1), with_ids(low, -1)};
+  const FakeRun sound = with_ids(port, -1);
+  EXPECT_EQ(compare(r, {with_ids(low_port, 7)}).report.outcome, Outcome::kUndecided);
+  EXPECT_EQ(compare(r, {sound, with_ids(low_port, 7)}).report.outcome, Outcome::kPass);
+  // The same ids: whatever float32 says, the numbers are wrong.
+  const Compared c = compare(r, {sound, with_ids(low_port, -1)});
+  EXPECT_EQ(c.report.outcome, Outcome::kDiverged) << c.findings();
 }
 
 TEST_F(Routing, ADecodeStepWhoseTokenWentElsewhereNeedsFloat32) {
