@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <functional>
 #include <set>
 #include <unordered_map>
 
@@ -13,24 +13,12 @@
 #include "parity/anatomy.h"
 #include "parity/floor.h"
 #include "parity/harness.h"
+#include "parity/judge.h"
 #include "parity/repeated_calls.h"
+#include "parity/routing.h"
 #include "parity/verdict.h"
 
 namespace lockstep::parity {
-
-Bands bands_for(int64_t elements, bool strict) noexcept {
-  Bands bands;
-  if (elements < 1000) bands = {2.0, 4.0};
-  if (elements < 100) bands = {3.0, 6.0};
-  if (strict) bands.diverged = bands.watch;
-  return bands;
-}
-
-double one_rounding(const std::string& dtype) noexcept {
-  if (dtype == "bfloat16") return 1.66e-3;
-  if (dtype == "float16") return 2.1e-4;
-  return 2.5e-8;
-}
 
 std::string_view judgement_name(Judgement j) noexcept {
   constexpr std::string_view kNames[] = {"clean", "watch", "DIVERGED", "unjudged"};
@@ -73,12 +61,6 @@ void find_first_diverged(RunDiff& run) {
 }
 
 namespace {
-
-double token_band(const TapDiff& tap) {
-  const int64_t tokens = tap.floor->tokens;
-  const bool narrow = tokens > 0 && tokens < kEnoughTokens && tokens < tap.metrics.layout.tokens;
-  return narrow ? kNarrowFloorBand * kTokenBand : kTokenBand;
-}
 
 /// A module's place that means the same under any naming: "embedding", "layer 3", "final norm".
 std::string landmark_key(const Tap& tap) {
@@ -163,11 +145,34 @@ class Differ {
     pair_taps(run);
     resolve_dtype(run);
     run.floor_source = floors_.source(run.dtype);
-    first_flip_ = kNoFlip;
-    for (TapDiff& tap : run.taps) judge(run, tap, tap_key(tap.reference->info), false);
+    const auto keys = static_cast<int64_t>(port.info.prompt_ids.size());
+    rerouting_.emplace(router(), port.info.phase == Phase::kPrefill ? keys : 1);
+    find_context(run);
+    for (TapDiff& tap : run.taps) judge(run, tap, match_key(tap.reference->info), false);
     pair_logits(run);
+    run.elsewhere = rerouting_->elsewhere();
     find_first_diverged(run);
     report_.runs.push_back(std::move(run));
+  }
+
+  /// Which tokens in the cache of a decode step went elsewhere when they were computed.
+  void find_context(const RunDiff& run) {
+    const RunInfo& own = run.port->info;
+    context_.assign(own.prompt_ids.size(), false);
+    if (own.phase != Phase::kDecode) return;
+    for (const RunDiff& before : report_.runs) {
+      const RunInfo& info = before.port->info;
+      const auto &ids = own.prompt_ids, &earlier = info.prompt_ids;
+      const bool cached = before.dtype == run.dtype && info.attention == own.attention &&
+                          info.prompt == own.prompt && info.step < own.step &&
+                          earlier.size() < ids.size() &&
+                          std::equal(earlier.begin(), earlier.end(), ids.begin());
+      if (!cached) continue;
+      const size_t first = earlier.size() - before.elsewhere.size();
+      for (size_t t = 0; t < before.elsewhere.size(); ++t) {
+        context_[first + t] = context_[first + t] || before.elsewhere[t];
+      }
+    }
   }
 
   bool wanted(const std::string& key, const std::string& path) const {
@@ -182,15 +187,23 @@ class Differ {
   std::vector<std::pair<const Tap*, const Tap*>> matches(const Run& reference,
                                                          const Run& port) const {
     const auto reordered = reordered_calls(reference, port, pool_);
+    std::unordered_map<std::string, const Tap*> by_key, by_landmark;
+    std::unordered_map<std::string, std::string> by_args;
+    for (const Tap& tap : port.taps) {
+      by_key.emplace(tap_key(tap.info), &tap);
+      if (!tap.info.args.empty()) by_args.emplace(match_key(tap.info), tap_key(tap.info));
+    }
+    // By arguments where both recorded them, else by content, else by the call's number.
     const auto port_key = [&](TapInfo info) {
+      if (const auto same = by_args.find(match_key(info)); same != by_args.end()) {
+        return same->second;
+      }
       if (const auto calls = reordered.find(info.path); calls != reordered.end()) {
         const auto call = calls->second.find(info.call);
         if (call != calls->second.end()) info.call = call->second;
       }
       return tap_key(info);
     };
-    std::unordered_map<std::string, const Tap*> by_key, by_landmark;
-    for (const Tap& tap : port.taps) by_key.emplace(tap_key(tap.info), &tap);
     std::vector<std::pair<const Tap*, const Tap*>> out;
     std::set<std::string> used;
     for (const Tap& tap : reference.taps) {
@@ -234,8 +247,9 @@ class Differ {
         continue;
       }
       used.insert(port);
-      if (dissect(ref->info.path).dispatch || !wanted(key, ref->info.path)) {
-        run.left_out.push_back(key);
+      const bool by_expert = sorted_by_expert(run, *ref, *port);
+      if (by_expert || dissect(ref->info.path).dispatch || !wanted(key, ref->info.path)) {
+        (by_expert ? run.by_expert : run.left_out).push_back(key);
         continue;
       }
       compare_tap(run, *ref, *port);
@@ -243,6 +257,17 @@ class Differ {
     for (const Tap& tap : run.port->taps) {
       if (!used.contains(&tap)) run.only_in_port.push_back(tap_key(tap.info));
     }
+  }
+
+  const RouterConfig& router() const {
+    return reference_.router.experts > 0 ? reference_.router : port_.router;
+  }
+
+  bool sorted_by_expert(const RunDiff& run, const Tap& ref, const Tap& port) const {
+    const auto keys = static_cast<int64_t>(run.port->info.prompt_ids.size());
+    const int64_t tokens = run.port->info.phase == Phase::kPrefill ? keys : 1;
+    return is_sorted_by_expert(ref, tokens, router()) ||
+           is_sorted_by_expert(port, tokens, router());
   }
 
   void compare_tap(RunDiff& run, const Tap& ref, const Tap& port) {
@@ -291,9 +316,10 @@ class Differ {
     run.dtype = narrow ? "bfloat16" : "float32";
   }
 
-  void judge(const RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits);
-  void judge_parts(TapDiff& tap) const;
+  void judge(RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits);
   void weigh_routing(const RunDiff& run, TapDiff& tap);
+  void weigh_apart(const TapDiff& tap, const TapMetrics& rest,
+                   const std::function<void(std::string)>& suspect) const;
   void pair_logits(RunDiff& run);
   void report_unmatched();
   std::string first_difference() const;
@@ -305,13 +331,13 @@ class Differ {
   Floors floors_;
   DiffReport report_;
   std::vector<const Run*> unmatched_;
-  static constexpr int64_t kNoFlip = std::numeric_limits<int64_t>::max();
-  int64_t first_flip_ = kNoFlip;  // first token of the run whose experts differ, so far
+  std::optional<Rerouting> rerouting_;  // of the run at hand, so far
+  std::vector<bool> context_;           // tokens elsewhere in the cache of the decode step at hand
 };
 
-void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits) {
+void Differ::judge(RunDiff& run, TapDiff& tap, const std::string& key, bool is_logits) {
   TapMetrics& m = tap.metrics;
-  tap.g = m.profile();
+  tap.g = floors_.profile(m, key);
   tap.bands = bands_for(m.elements() - m.masked, options_.strict);
   if (options_.validate_only || m.reference_nonfinite + m.port_nonfinite > 0) return;
   if (m.mask_mismatches > 0) {
@@ -328,8 +354,9 @@ void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, boo
                     : routing      ? Judgement::kWatch
                                    : Judgement::kDiverged;
     if (m.sums.dd != 0) tap.note = routing ? "other experts were chosen" : "integers differ";
-    for (size_t t = 0; routing && t < m.tokens.size(); ++t) {
-      if (m.tokens[t].dd > 0) first_flip_ = std::min(first_flip_, static_cast<int64_t>(t));
+    if (const int64_t token = rerouting_->look(tap, run.rerouted); token >= 0) {
+      tap.judgement = Judgement::kDiverged;
+      tap.note = fmt::format("token {} went to other experts by a clear margin", token);
     }
     return;
   }
@@ -346,6 +373,7 @@ void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, boo
     return;
   }
   judge_parts(tap);
+  rerouting_->look(tap, run.rerouted);
   if (tap.judgement == Judgement::kDiverged) weigh_routing(run, tap);
   if (!m.tokens.empty()) {
     const Sums& first = m.tokens.front();
@@ -359,68 +387,101 @@ void Differ::judge(const RunDiff& run, TapDiff& tap, const std::string& key, boo
   }
 }
 
-void Differ::judge_parts(TapDiff& tap) const {
-  struct Part {
-    double g, f, band;
-    bool may_diverge;
-    std::string note;
-  };
-  const Profile &g = tap.g, &f = *tap.floor;
-  const auto& layout = tap.metrics.layout;
-  std::vector<Part> parts = {{g.total, f.total, 1, true, ""}};
-  if (tap.metrics.without_largest) {
-    parts.push_back({g.trimmed, f.trimmed, kTrimmedBand, true, "without its largest channels"});
-  }
-  if (layout.tokens > 1 && layout.channels >= 16) {
-    parts.push_back(
-        {g.token, f.token, token_band(tap), true, fmt::format("token {} alone", g.worst_token)});
-  }
-  if (layout.rows >= 16) {
-    parts.push_back({g.channel, f.channel, kChannelBand, false,
-                     fmt::format("channel {} alone", g.worst_channel)});
-  }
-  tap.judgement = Judgement::kClean;
-  for (const Part& part : parts) {
-    const double ratio = part.g == 0 ? 0 : part.f > 0 ? part.g / part.f / part.band : INFINITY;
-    Judgement judgement = Judgement::kClean;
-    // Written so that a NaN is never clean.
-    if (!(ratio <= tap.bands.watch)) judgement = Judgement::kWatch;
-    if (!(ratio <= tap.bands.diverged) && part.may_diverge) judgement = Judgement::kDiverged;
-    if (judgement > tap.judgement) {
-      tap.judgement = judgement;
-      tap.note = part.note.empty() ? "" : fmt::format("{}: g {:.2g}", part.note, part.g);
-    }
-    if (part.may_diverge) tap.ratio = std::max(tap.ratio, ratio);
-  }
-}
-
-/// In low precision a near tie sends single tokens to other experts, on sound ports too. Where the
-/// tap is within its bands but for a few tokens, recorded ids say whether that is why; without
-/// them it cannot be told.
+/// In low precision a near tie sends single tokens to other experts, on sound ports too. What
+/// routers recorded says which, and the rest is judged as ever. Where the rest is apart as well,
+/// but for few tokens or by little, those may have met the others through attention, or gone
+/// elsewhere themselves where no router was recorded: that takes the same prompt in float32 to
+/// acquit.
 void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
   if (!(reference_.has_experts || port_.has_experts) || run.dtype == "float32") return;
-  const auto& tokens = tap.metrics.tokens;
-  Sums rest;
-  int64_t apart = 0, first = kNoFlip;
+  const int64_t elsewhere = rerouting_->count(), all = rerouting_->tokens();
+  const auto suspect = [&](std::string note) {
+    tap.judgement = Judgement::kUnjudged;
+    tap.maybe_routing = true;
+    tap.note = std::move(note);
+  };
+  const bool is_cache =
+      tap.port->info.path.ends_with("/k_cache") || tap.port->info.path.ends_with("/v_cache");
+  if (elsewhere > 0 && elsewhere == all && !is_cache) {
+    return suspect(fmt::format("all {} tokens chose other experts", all));
+  }
+  const auto in_context = std::count(context_.begin(), context_.end(), true);
+  TapMetrics rest = tap.metrics;
+  double ratio = tap.ratio;
+  std::vector<bool> left_out = rerouting_->elsewhere();
+  if (is_cache) {
+    // A window keeps the last tokens; the run's own are at the end.
+    left_out = context_;
+    for (int64_t t = 0; t < all; ++t) {
+      if (rerouting_->at(t)) left_out[left_out.size() - static_cast<size_t>(all - t)] = true;
+    }
+    const auto rows = std::min(tap.metrics.layout.rows, std::ssize(left_out));
+    left_out.erase(left_out.begin(), left_out.end() - rows);
+  }
+  const auto n_out = std::count(left_out.begin(), left_out.end(), true);
+  if (n_out > 0 &&
+      static_cast<double>(n_out) <= kMostRerouted * static_cast<double>(left_out.size())) {
+    const CompareOptions options = compare_options(*run.reference, *tap.reference, *tap.port);
+    if (auto kept = compare_rest(tap, left_out, options, pool_)) {
+      TapDiff others = tap;
+      others.metrics = std::move(*kept);
+      others.g = others.metrics.profile();
+      others.bands = bands_for(others.metrics.elements(), options_.strict);
+      others.ratio = 0;
+      others.note.clear();
+      judge_parts(others);
+      if (others.judgement != Judgement::kDiverged) {
+        const std::string note =
+            fmt::format("{} of {} tokens chose other experts; the rest: g/f {:.2f}", n_out,
+                        left_out.size(), others.ratio);
+        if (rerouting_->unproven()) return suspect(note + "; their margins were not recorded");
+        tap.judgement = Judgement::kWatch;
+        tap.note = note;
+        return;
+      }
+      rest = std::move(others.metrics);
+      ratio = others.ratio;
+    }
+  }
+  if (in_context > 0 && ratio <= kAttendedBand * tap.bands.diverged) {
+    return suspect(fmt::format("{} tokens of its context chose other experts", in_context));
+  }
+  // Where every choice is known, only attention to the tokens elsewhere is left as an excuse.
+  if (rerouting_->complete() && (elsewhere == 0 || ratio > kAttendedBand * tap.bands.diverged)) {
+    return;
+  }
+  weigh_apart(tap, rest, suspect);
+}
+
+void Differ::weigh_apart(const TapDiff& tap, const TapMetrics& rest,
+                         const std::function<void(std::string)>& suspect) const {
+  const auto& tokens = rest.tokens;
+  if (tokens.empty()) return;
+  // The floor's worst token may have gone elsewhere itself; then the middle one is the measure.
+  std::vector<double> g;
+  for (const TokenMetrics& token : tokens) g.push_back(token.relative_l2());
+  std::nth_element(g.begin(), g.begin() + std::ssize(g) / 2, g.end());
+  const double usual = std::min(tap.floor->token, g[g.size() / 2]);
+  Sums near;
+  int64_t apart = 0, first = -1;
   for (size_t t = 0; t < tokens.size(); ++t) {
-    if (tokens[t].relative_l2() <= kTokenBand * tap.bands.diverged * tap.floor->token) {
-      rest += tokens[t];
+    if (tokens[t].relative_l2() <= kTokenBand * tap.bands.diverged * usual) {
+      near += tokens[t];
       continue;
     }
-    ++apart;
-    first = std::min(first, static_cast<int64_t>(t));
+    if (++apart == 1) first = static_cast<int64_t>(t);
   }
   const auto few = std::max<int64_t>(1, std::ssize(tokens) / 10);
   if (apart == 0 || apart > few || apart == std::ssize(tokens) ||
-      rest.relative_l2() > tap.bands.diverged * tap.floor->total) {
+      near.relative_l2() > tap.bands.diverged * tap.floor->total) {
     return;
   }
-  const bool explained = first >= first_flip_;
-  tap.judgement = explained ? Judgement::kWatch : Judgement::kUnjudged;
-  tap.maybe_routing = !explained;
-  tap.note = fmt::format("{} of {} tokens apart, from token {}: {}", apart, tokens.size(), first,
-                         explained ? "other experts were chosen before"
-                                   : "other experts? their ids were not recorded");
+  // What is left of the tokens before the first one elsewhere has its own numbers.
+  if (rerouting_->complete() && first < rerouting_->first()) return;
+  suspect(fmt::format("{} of {} tokens apart: other experts? {}", apart, tokens.size(),
+                      rerouting_->count() > 0
+                          ? fmt::format("{} more chose others", rerouting_->count())
+                          : "no router's choice was recorded that shows it"));
 }
 
 void Differ::pair_logits(RunDiff& run) {

@@ -45,6 +45,13 @@ inline constexpr double kFloat64Factor = 5;
 inline constexpr int64_t kEnoughTokens = 64;
 inline constexpr double kNarrowFloorBand = 2;
 inline constexpr double kTokenBand = 2, kTrimmedBand = 1.25, kChannelBand = 3;
+/// A relative L2 of fewer elements than this is one of hardly any average: where they nearly cancel
+/// it says nothing. They are weighed as if they had the energy that the tap usually has.
+inline constexpr int64_t kFewElements = 16;
+/// Tokens at near ties may be left out of a tap, up to this share of them.
+inline constexpr double kMostRerouted = 0.25;
+/// What attends to such tokens may be this many times its band away, if float32 is clean there.
+inline constexpr double kAttendedBand = 2;
 /// The float32 bars of the parts, in units of the whole tensor's.
 inline constexpr double kFloat32TokenBar = 5, kFloat32TrimmedBar = 2, kFloat32ChannelBar = 10;
 /// A reference that is further from itself than this is no measure of anything.
@@ -72,6 +79,13 @@ struct TapDiff {
   std::string note;
 };
 
+/// A router's tap in which tokens went to other experts than the reference's.
+struct Rerouted {
+  std::string key;
+  int64_t tokens = 0;  // of the run
+  int64_t clear = 0;   // of them, those that no near tie explains
+};
+
 /// A port's run and what it is judged by.
 struct RunDiff {
   const Run* reference = nullptr;  // the most precise reference of the same ids
@@ -80,9 +94,13 @@ struct RunDiff {
   std::string floor_source;
   std::vector<TapDiff> taps;  // in order of execution
   std::vector<std::string> only_in_reference, only_in_port, left_out;
+  std::vector<std::string> by_expert;  // router outputs whose rows are no tokens
   std::optional<TapDiff> logits;
   std::optional<LogitsMetrics> ranks;
   int64_t first_logit_row = 0;
+  std::vector<Rerouted> rerouted;
+  /// Of each of its tokens, whether it went elsewhere in any layer by no clear margin.
+  std::vector<bool> elsewhere;
   int first_diverged = -1;  // index into taps; taps.size() means the logits
 };
 

@@ -292,7 +292,10 @@ TEST_F(Diff, TextFitsAHundredColumns) {
   const std::string text = report_text(c.reference, c.port, c.report, report);
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = text.find('\n', begin);
-    EXPECT_LE(end - begin, 100u) << text.substr(begin, end - begin);
+    // A command is one line, however long its paths are.
+    if (text.compare(begin, 5, "next:") != 0) {
+      EXPECT_LE(end - begin, 100u) << text.substr(begin, end - begin);
+    }
     begin = end + 1;
   }
   EXPECT_NE(report_json(c.reference, c.port, c.report).find("\"verdict\": \"diverged\""),

@@ -52,9 +52,11 @@ struct TapInfo {
   std::optional<std::string> name;  // the argument's name, for inputs
   int index = 0;                    // among the inputs or outputs of the call
   int call = 0;                     // how often this module was called before in the run
+  /// Of repeated calls whose arguments that are no tensors tell them apart: "layer_type=full".
+  std::string args;
 };
 
-/// What makes two taps of two runs the same tap.
+/// How a tap is told and stored within its run.
 std::string tap_key(const TapInfo& tap);
 /// "<run id>/<path>[#call]:<role>[.<index>]": the tensor's name.
 std::string tap_tensor_name(const RunInfo& run, const TapInfo& tap);

@@ -82,18 +82,53 @@ const Run* Floors::truth_for(const RunInfo& port, const std::string& port_dtype)
   return best;
 }
 
+double Floors::usual_energy(const std::string& key) {
+  const auto found = usual_.find(key);
+  if (found != usual_.end()) return found->second;
+  std::vector<double> energy;
+  for (const ReferenceRun& r : runs_) {
+    if (!is_precise(r.run->info.dtype) || r.run->info.prompt_ids.size() < 2) continue;
+    for (const Tap& tap : r.run->taps) {
+      if (match_key(tap.info) != key || tap.view.elements() == 0) continue;
+      const CompareOptions options = compare_options(*r.run, tap, tap);
+      const TapMetrics m = compare(tap.view, tap.view, options, pool_);
+      if (m.reference_nonfinite > 0) continue;
+      for (const TokenMetrics& token : m.tokens) {
+        energy.push_back(token.rr * static_cast<double>(m.layout.tokens) /
+                         static_cast<double>(m.elements()));
+      }
+    }
+  }
+  double& out = usual_[key];
+  if (energy.empty()) return out;
+  const auto middle = energy.begin() + static_cast<ptrdiff_t>(energy.size() / 2);
+  std::nth_element(energy.begin(), middle, energy.end());
+  return out = *middle;
+}
+
+Profile Floors::profile(const TapMetrics& metrics, const std::string& key) {
+  Profile out = metrics.profile();
+  if (metrics.elements() >= kFewElements) return out;
+  const double least = usual_energy(key) * static_cast<double>(metrics.elements());
+  if (!(metrics.sums.rr < least)) return out;
+  Sums sums = metrics.sums;
+  sums.rr = least;
+  out.total = out.trimmed = out.token = out.channel = sums.relative_l2();
+  return out;
+}
+
 void Floors::measure(const Run& truth, const Run& other, std::map<std::string, Profile>& into) {
   std::unordered_map<std::string, const Tap*> by_key;
-  for (const Tap& tap : other.taps) by_key.emplace(tap_key(tap.info), &tap);
+  for (const Tap& tap : other.taps) by_key.emplace(match_key(tap.info), &tap);
   const auto add = [&](const std::string& key, const Tap& a, const Tap& b,
                        const CompareOptions& options) {
     if (!pair_shapes(a.view, b.view, options.heads_first)) return;
     const TapMetrics m = compare(a.view, b.view, options, pool_);
     if (m.reference_nonfinite + m.port_nonfinite + m.mask_mismatches > 0) return;
-    into[phase_key(truth.info.phase, key)].widen(m.profile());
+    into[phase_key(truth.info.phase, key)].widen(profile(m, key));
   };
   for (const Tap& tap : truth.taps) {
-    const auto it = by_key.find(tap_key(tap.info));
+    const auto it = by_key.find(match_key(tap.info));
     if (it == by_key.end() || dissect(tap.info.path).dispatch) continue;
     add(it->first, tap, *it->second, compare_options(truth, tap, *it->second));
   }

@@ -34,6 +34,10 @@ class Floors {
   /// runs of that phase, plus one rounding. Nothing when it was not recorded.
   std::optional<Profile> floor(const std::string& dtype, Phase phase, const std::string& key,
                                bool is_logits);
+  /// The profile of a comparison with the tap `key` of the reference. Under kFewElements elements
+  /// it is relative to the median energy of the reference's rows of that tap, over all its runs,
+  /// where that is more than their own.
+  Profile profile(const TapMetrics& metrics, const std::string& key);
   /// From which runs, for the report.
   std::string source(const std::string& dtype);
 
@@ -43,11 +47,13 @@ class Floors {
     std::string source;
   };
   const Measured& measured(const std::string& dtype);
+  double usual_energy(const std::string& key);
   void measure(const Run& truth, const Run& other, std::map<std::string, Profile>& into);
 
   std::vector<ReferenceRun> runs_;
   ThreadPool& pool_;
   std::map<std::string, Measured> by_dtype_;
+  std::map<std::string, double> usual_;  // energy of one element, by key
 };
 
 bool same_position(const RunInfo& a, const RunInfo& b);

@@ -11,8 +11,6 @@
 namespace lockstep::parity {
 namespace {
 
-constexpr int64_t kFewElements = 16;
-
 const char* way_out(const std::string& code) {
   static const std::map<std::string, const char*> kWaysOut = {
       {"different_prompts", "feed both sides the same ids: `lockstep dump MODEL --like REF`"},

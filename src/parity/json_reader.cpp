@@ -138,6 +138,21 @@ int config_layers(JsonElement config) {
   return 0;
 }
 
+int config_count(JsonElement config, std::initializer_list<const char*> keys) {
+  for (const char* key : keys) {
+    int64_t value = 0;
+    if (config.is_object() && config.at_key(key).get(value) == simdjson::SUCCESS && value > 0 &&
+        value < 1000000) {
+      return static_cast<int>(value);
+    }
+  }
+  JsonElement text;
+  if (config.is_object() && config.at_key("text_config").get(text) == simdjson::SUCCESS) {
+    return config_count(text, keys);
+  }
+  return 0;
+}
+
 bool config_has_experts(JsonElement config) {
   for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"}) {
     int64_t value = 0;

@@ -46,5 +46,7 @@ class JsonFile {
 /// Number of decoder layers that a model's config.json (an object) states; 0 when it does not.
 int config_layers(JsonElement config);
 bool config_has_experts(JsonElement config);
+/// The first of `keys` with a positive value, here or under text_config; 0 without one.
+int config_count(JsonElement config, std::initializer_list<const char*> keys);
 
 }  // namespace lockstep::parity

@@ -29,6 +29,14 @@ std::string_view layout_name(Layout layout) noexcept {
   return "?";
 }
 
+std::string match_key(const TapInfo& tap) {
+  if (tap.args.empty()) return tap_key(tap);
+  TapInfo named = tap;
+  named.path += "#" + tap.args;
+  named.call = 0;
+  return tap_key(named);
+}
+
 namespace {
 
 /// The safetensors files of a dump; a name is looked up in all of them.
@@ -54,6 +62,43 @@ TapRole parse_role(const JsonFile& json, JsonElement tap, const std::string& whe
   json.fail(where, fmt::format("role is \"{}\", expected input or output", role));
 }
 
+/// "layer_type=sliding_attention", without what separates the parts of a tap's key.
+std::string args_text(JsonElement args) {
+  simdjson::dom::object object;
+  if (args.get(object) != simdjson::SUCCESS) return {};
+  std::map<std::string, std::string> sorted;
+  for (const auto& [key, value] : object) {
+    sorted.emplace(key, simdjson::minify(value));
+  }
+  std::string out;
+  for (const auto& [key, value] : sorted) out += (out.empty() ? "" : ",") + key + "=" + value;
+  std::erase(out, '"');
+  for (char& c : out) {
+    if (c == ':' || c == '#' || c == '/') c = '_';
+  }
+  return out;
+}
+
+/// Keeps `args` only where they tell every call of a tap from the others.
+void keep_telling_args(Run& run) {
+  std::map<std::string, std::set<std::string>> seen;
+  std::map<std::string, size_t> calls;
+  const auto place = [](const TapInfo& info) {
+    TapInfo any = info;
+    any.call = 0;
+    return tap_key(any);
+  };
+  for (const Tap& tap : run.taps) {
+    const std::string key = place(tap.info);
+    ++calls[key];
+    if (!tap.info.args.empty()) seen[key].insert(tap.info.args);
+  }
+  for (Tap& tap : run.taps) {
+    const std::string key = place(tap.info);
+    if (calls[key] < 2 || seen[key].size() != calls[key]) tap.info.args.clear();
+  }
+}
+
 Tap parse_tap(const JsonFile& json, JsonElement element, const Shards& shards,
               const std::string& run) {
   Tap tap;
@@ -64,6 +109,7 @@ Tap parse_tap(const JsonFile& json, JsonElement element, const Shards& shards,
   if (json.optional_field(element, "name")) tap.info.name = json.text(element, "name", where);
   tap.info.index = static_cast<int>(json.integer_or(element, "index", 0, where));
   tap.info.call = static_cast<int>(json.integer_or(element, "call", 0, where));
+  if (const auto args = json.optional_field(element, "args")) tap.info.args = args_text(*args);
   tap.view = shards.view(json.text(element, "tensor", where), json, where);
   tap.mapped = true;
   const auto shape = json.integers(json.field(element, "shape", where), where);
@@ -107,6 +153,7 @@ Run parse_run(const JsonFile& json, JsonElement element, const Shards& shards) {
       json.fail(where, tap_key(run.taps.back().info) + " is listed twice");
     }
   }
+  keep_telling_args(run);
   if (json.optional_field(element, "logits")) {
     Tap logits;
     logits.info.path = "logits";
@@ -175,6 +222,12 @@ Recording read_dump(const fs::path& folder) {
   if (const auto config = json.optional_field(root, "config")) {
     out.n_layers = config_layers(*config);
     out.has_experts = config_has_experts(*config);
+    out.router.experts =
+        config_count(*config, {"num_local_experts", "num_experts", "n_routed_experts"});
+    out.router.chosen =
+        config_count(*config, {"num_experts_per_tok", "num_experts_per_token", "moe_top_k"});
+    out.router.groups = config_count(*config, {"n_group"});
+    out.router.groups_chosen = config_count(*config, {"topk_group"});
   }
   const auto shards = std::make_shared<Shards>();
   for (const JsonElement file : json.array(json.field(root, "files", "manifest"), "files")) {

@@ -22,6 +22,11 @@ namespace lockstep::parity {
 enum class Layout : uint8_t { kDump, kGolden, kNpy, kNpz, kSafetensors };
 std::string_view layout_name(Layout layout) noexcept;
 
+/// What a mixture's router chooses from, as the config says; zeros where it does not.
+struct RouterConfig {
+  int experts = 0, chosen = 0, groups = 0, groups_chosen = 0;
+};
+
 struct Tap {
   TapInfo info;
   View view;            // token-major; strided where the file is not
@@ -36,6 +41,10 @@ struct Run {
   int64_t first_logit_row = 0;
 };
 
+/// What makes two taps of two runs the same tap: tap_key(), but for repeated calls with `args`
+/// these instead of the call's number, because the order of such calls differs between sound runs.
+std::string match_key(const TapInfo& tap);
+
 /// Reads nothing but headers; tensors stay on disk until a view is read. Movable.
 struct Recording {
   std::filesystem::path path;
@@ -45,6 +54,7 @@ struct Recording {
   /// Layers the model has according to its config; 0 when that is not known.
   int n_layers = 0;
   bool has_experts = false;
+  RouterConfig router;
   std::vector<Run> runs;
   std::vector<GreedyInfo> greedy;
   /// False where the files do not say in which order taps ran.

@@ -147,11 +147,12 @@ class TempFolder {
 inline std::filesystem::path write_dump(const std::filesystem::path& folder,
                                         const std::vector<FakeRun>& runs,
                                         const std::vector<GreedyInfo>& greedy = {},
-                                        int config_layers = kLayers) {
+                                        int config_layers = kLayers,
+                                        const std::string& more_config = "") {
   DumpInfo info;
   info.producer = {{"name", "made up"}, {"version", "1"}};
   info.model = "made-up";
-  info.config_json = "{\"num_hidden_layers\": " + std::to_string(config_layers) + "}";
+  info.config_json = "{\"num_hidden_layers\": " + std::to_string(config_layers) + more_config + "}";
   DumpWriter writer(folder, info);
   std::vector<std::pair<DumpWriter::Handle, const FakeTensor*>> tensors;
   int number = 0;

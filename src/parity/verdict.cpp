@@ -200,9 +200,10 @@ class Decision {
   }
 
   void uncovered_taps() {
-    std::set<std::string> reference_only, filtered, dispatch, no_floor;
+    std::set<std::string> reference_only, filtered, dispatch, by_expert, no_floor;
     for (const RunDiff& run : report_.runs) {
       reference_only.insert(run.only_in_reference.begin(), run.only_in_reference.end());
+      by_expert.insert(run.by_expert.begin(), run.by_expert.end());
       for (const std::string& key : run.left_out) {
         (dissect(key_path(key)).dispatch ? dispatch : filtered).insert(key);
       }
@@ -222,6 +223,7 @@ class Decision {
     tell(reference_only, "taps that only the reference has");
     tell(filtered, "taps left out by --taps and --skip");
     tell(dispatch, "taps inside an expert dispatch");
+    tell(by_expert, "router outputs listed expert by expert, whose rows are no tokens");
     if (!options_.validate_only) tell(no_floor, "taps without a usable floor");
   }
 
@@ -277,6 +279,7 @@ class Decision {
              ""});
       }
       diverged_finding(run);
+      rerouted_finding(run);
       flips_finding(run);
     }
     bool identical = !report_.runs.empty();
@@ -302,6 +305,25 @@ class Decision {
     if (!tap.note.empty()) message += "; " + tap.note;
     report_.findings.push_back(
         {Level::kDiverged, "diverged", run.port->info.id, tap.key, message, ""});
+  }
+
+  void rerouted_finding(const RunDiff& run) {
+    if (run.rerouted.empty()) return;
+    std::vector<std::string> where;
+    int64_t clear = 0;
+    for (const Rerouted& r : run.rerouted) {
+      where.push_back(fmt::format("{} in {}", r.tokens, r.key));
+      clear += r.clear;
+    }
+    report_.findings.push_back(
+        {clear > 0 ? Level::kWatch : Level::kInfo, "rerouted", run.port->info.id,
+         run.rerouted.front().key,
+         fmt::format(
+             "{} of {} tokens chose other experts: {}{}",
+             std::count(run.elsewhere.begin(), run.elsewhere.end(), true), run.elsewhere.size(),
+             some_of(where),
+             clear > 0 ? fmt::format("; {} by a clear margin, which excuses nothing", clear) : ""),
+         ""});
   }
 
   void flips_finding(const RunDiff& run) {
