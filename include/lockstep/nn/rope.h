@@ -14,7 +14,8 @@
 
 namespace lockstep {
 
-/// Frequencies as the reference's float32 arithmetic gives them, bit for bit.
+/// Frequencies in the reference's float32 arithmetic. Powers are correctly rounded; torch's are not
+/// always: 36 of 3,924 default frequencies differ from it, by one or two units in the last place.
 struct RopeFrequencies {
   std::vector<float> inv_freq;  // [rotary_dim / 2]
   double attention_scaling = 1;
