@@ -1,6 +1,7 @@
 #include "graph/graph.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "base/glob.h"
@@ -156,6 +157,22 @@ std::string value_name(ValueId v) {
 
 Graph extract(const Graph& graph, uint32_t call) { return Extraction(graph).of_call(call); }
 
+namespace {
+
+std::vector<uint32_t> writers_before(const Graph& graph, ValueId input, uint32_t end) {
+  std::vector<uint32_t> writers;
+  for (uint32_t n = 0; n < end; ++n) {
+    const Node& node = graph.nodes[n];
+    if (node.kind != NodeKind::kOp) continue;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (node.inputs[i] == input && (node.op->mutated_inputs >> i & 1) != 0) writers.push_back(n);
+    }
+  }
+  return writers;
+}
+
+}  // namespace
+
 Graph cut(const Graph& graph, ValueId target, const std::set<ValueId>& known) {
   std::set<uint32_t> nodes;
   std::vector<uint32_t> open = {target.node};
@@ -165,6 +182,10 @@ Graph cut(const Graph& graph, ValueId target, const std::set<ValueId>& known) {
     if (graph.nodes[n].kind != NodeKind::kOp || !nodes.insert(n).second) continue;
     for (const ValueId& input : graph.nodes[n].inputs) {
       if (!known.contains(input)) open.push_back(input.node);
+      // What is read from a cache or state is what earlier ops wrote there.
+      if (graph.node(input).kind == NodeKind::kInput) {
+        std::ranges::copy(writers_before(graph, input, n), std::back_inserter(open));
+      }
     }
   }
   return Extraction(graph).of_nodes(nodes, target);
