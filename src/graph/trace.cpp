@@ -549,7 +549,7 @@ void append_lines(std::string& text, const char* title, const std::vector<std::s
 
 std::string location_of(const Checkpoint& checkpoint) {
   if (checkpoint.tensors().empty()) return "(no tensors)";
-  const std::string first = checkpoint.file_of(checkpoint.tensors().front());
+  std::string first = checkpoint.file_of(checkpoint.tensors().front());
   for (const TensorEntry& entry : checkpoint.tensors()) {
     if (checkpoint.file_of(entry) != first) {
       return std::filesystem::path(first).parent_path().string();

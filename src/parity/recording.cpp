@@ -71,7 +71,10 @@ std::string args_text(JsonElement args) {
     sorted.emplace(key, simdjson::minify(value));
   }
   std::string out;
-  for (const auto& [key, value] : sorted) out += (out.empty() ? "" : ",") + key + "=" + value;
+  for (const auto& [key, value] : sorted) {
+    if (!out.empty()) out += ',';
+    out.append(key).append("=").append(value);
+  }
   std::erase(out, '"');
   for (char& c : out) {
     if (c == ':' || c == '#' || c == '/') c = '_';
