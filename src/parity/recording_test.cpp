@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 
@@ -96,7 +97,7 @@ void write_npz(const fs::path& path, const fs::path& folder, bool deflated) {
     put(common, static_cast<uint32_t>(raw.size()));
     put(common, static_cast<uint16_t>(name.size()));
     put(common, uint16_t{0});
-    data += "PK\x03\x04" + common + name + packed;
+    data.append("PK\x03\x04").append(common).append(name).append(packed);
     directory += "PK\x01\x02";
     put(directory, uint16_t{20});
     directory += common;
@@ -290,7 +291,8 @@ TEST_F(Layouts, WriterTakesRowsInAnyOrderAndPart) {
   const Recording r = read_recording(folder / "w");
   ASSERT_EQ(r.runs[0].taps.size(), 2u);
   EXPECT_EQ(r.runs[0].taps[0].view.data, r.runs[0].taps[1].view.data);
-  EXPECT_EQ(std::memcmp(r.runs[0].taps[0].view.data, whole.data(), sizeof(float) * 24), 0);
+  const auto* found = static_cast<const float*>(r.runs[0].taps[0].view.data);
+  EXPECT_TRUE(std::equal(found, found + 24, static_cast<const float*>(whole.data())));
 }
 
 TEST_F(Layouts, WriterReplacesADumpAndNothingElse) {

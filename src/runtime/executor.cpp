@@ -78,7 +78,7 @@ void Executor::bind_output(size_t i, void* data) {
   view(graph_.storage(graph_.outputs[i].value)).data = data;
 }
 
-void Executor::observe(std::vector<ValueId> values, Observe observe) {
+void Executor::observe(const std::vector<ValueId>& values, Observe observe) {
   std::fill(observed_.begin(), observed_.end(), false);
   for (const ValueId& value : values) observed_[first_[value.node] + value.output] = true;
   mark_needed();

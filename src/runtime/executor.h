@@ -32,7 +32,7 @@ class Executor {
 
   /// Values to report in every run, until set again. An op that nothing needs, neither an output
   /// nor an observed value nor a cache, does not run.
-  void observe(std::vector<ValueId> values, Observe observe);
+  void observe(const std::vector<ValueId>& values, Observe observe);
 
   /// Throws kOutOfRange when a symbol exceeds `most`, kFailedPrecondition naming an input that is
   /// unbound or of another type, and what ops throw, with the module path in front.

@@ -140,8 +140,8 @@ uint64_t Pipeline::cache_bytes() const {
   return bytes;
 }
 
-void Pipeline::observe(std::vector<ValueId> values, Observe observe) {
-  executor_->observe(std::move(values), std::move(observe));
+void Pipeline::observe(const std::vector<ValueId>& values, Observe observe) {
+  executor_->observe(values, std::move(observe));
 }
 
 int64_t Pipeline::pages_for(int64_t length) const {

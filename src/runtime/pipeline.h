@@ -83,7 +83,7 @@ class Pipeline {
   void release(Sequence& sequence);
 
   /// Reports values of every following step; no values to stop.
-  void observe(std::vector<ValueId> values, Observe observe);
+  void observe(const std::vector<ValueId>& values, Observe observe);
 
   const Graph& graph() const { return model_.trace.graph; }
   const Model& model() const { return model_; }
