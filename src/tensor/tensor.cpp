@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -40,16 +41,17 @@ Tensor::Tensor(DType dtype, std::span<const int64_t> shape) {
   view_ = make_view(nullptr, dtype, shape);
   // An empty tensor still has an address, so that empty() means "no tensor".
   const size_t bytes = view_.bytes() > 0 ? view_.bytes() : 1;
-  const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  memory_.reset(std::aligned_alloc(kAlignment, rounded));
+  // calloc takes large blocks zeroed from the system and touches none of them: a cache made for a
+  // long context costs what is used of it.
+  memory_.reset(bytes <= SIZE_MAX - kAlignment ? std::calloc(1, bytes + kAlignment) : nullptr);
   if (memory_ == nullptr) {
     throw Error(
         ErrorCode::kResourceExhausted,
         fmt::format("tensor {}: cannot allocate {} bytes of host memory", to_string(view_), bytes),
         "free memory, or use a smaller model, batch or context");
   }
-  std::memset(memory_.get(), 0, rounded);
-  view_.data = memory_.get();
+  const auto address = reinterpret_cast<uintptr_t>(memory_.get());
+  view_.data = reinterpret_cast<void*>((address + kAlignment - 1) / kAlignment * kAlignment);
 }
 
 Tensor Tensor::copy_of(const View& view) {
