@@ -106,7 +106,8 @@ TEST_P(StackedExpertsTest, RoutingIsTappedBelowTheBlock) {
   const std::vector<double>& ids = computed[taps[block + "topk_ids"]];
   const std::vector<double>& logits = computed[taps[block + "router_logits"]];
   ASSERT_EQ(ids.size(), 2 * kPrompt.size());
-  const auto n_experts = static_cast<double>(logits.size() / kPrompt.size());
+  const size_t per_token = logits.size() / kPrompt.size();
+  const auto n_experts = static_cast<double>(per_token);
   for (size_t i = 0; i < ids.size(); i += 2) {
     EXPECT_NE(ids[i], ids[i + 1]);
     for (const double id : {ids[i], ids[i + 1]}) EXPECT_TRUE(id >= 0 && id < n_experts);

@@ -169,7 +169,7 @@ Json DumpWriter::Impl::manifest() const {
   return out;
 }
 
-DumpWriter::DumpWriter(fs::path folder, DumpInfo info) : impl_(std::make_unique<Impl>()) {
+DumpWriter::DumpWriter(const fs::path& folder, DumpInfo info) : impl_(std::make_unique<Impl>()) {
   std::string name = folder.string();
   while (name.size() > 1 && name.back() == '/') name.pop_back();
   impl_->folder = name;
@@ -215,7 +215,7 @@ int DumpWriter::add_run(RunInfo run) {
   return static_cast<int>(impl_->runs.size()) - 1;
 }
 
-DumpWriter::Handle DumpWriter::add_tap(int run, TapInfo tap, DType stored_dtype,
+DumpWriter::Handle DumpWriter::add_tap(int run, const TapInfo& tap, DType stored_dtype,
                                        std::span<const int64_t> shape) {
   impl_->check_declaring();
   impl_->check_run(run);
@@ -226,7 +226,7 @@ DumpWriter::Handle DumpWriter::add_tap(int run, TapInfo tap, DType stored_dtype,
   return handle;
 }
 
-void DumpWriter::add_alias(int run, TapInfo tap, Handle same_as) {
+void DumpWriter::add_alias(int run, const TapInfo& tap, Handle same_as) {
   impl_->check_declaring();
   impl_->check_run(run);
   const Declared stored = impl_->tensor(same_as);

@@ -90,7 +90,7 @@ class DumpWriter {
 
   /// Throws kFailedPrecondition when `folder` holds something that is not a dump,
   /// kInvalidArgument when `info.config_json` is not JSON.
-  DumpWriter(std::filesystem::path folder, DumpInfo info);
+  DumpWriter(const std::filesystem::path& folder, DumpInfo info);
   ~DumpWriter();
   DumpWriter(const DumpWriter&) = delete;
   DumpWriter& operator=(const DumpWriter&) = delete;
@@ -99,10 +99,10 @@ class DumpWriter {
   /// the order of execution. `shape` is the whole tensor's; throws kInvalidArgument for a tap
   /// declared twice, a negative dimension or a run that does not exist.
   int add_run(RunInfo run);
-  Handle add_tap(int run, TapInfo tap, DType stored_dtype, std::span<const int64_t> shape);
+  Handle add_tap(int run, const TapInfo& tap, DType stored_dtype, std::span<const int64_t> shape);
   /// A tap that is the same tensor as one already declared (an input that is another's output):
   /// listed, not stored twice.
-  void add_alias(int run, TapInfo tap, Handle same_as);
+  void add_alias(int run, const TapInfo& tap, Handle same_as);
   /// The final logits [tokens, vocab], at most once a run.
   Handle add_logits(int run, DType stored_dtype, std::span<const int64_t> shape);
   /// Refers a run's logits to a declared tensor (the output of lm_head, where nothing follows).
