@@ -10,7 +10,7 @@
 #include "base/testing/temp_folder.h"
 
 // An allocation that cannot be had must return null under the sanitizer, as it does without.
-extern "C" const char* __asan_default_options();
+extern "C" const char* __asan_default_options();  // NOLINT(bugprone-reserved-identifier)
 extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() {
   return "allocator_may_return_null=1";
 }
