@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # clang-tidy on the sources changed since a commit, two at a time.
 #
-#   scripts/tidy.sh [BASE]     BASE: the merge base with origin/main, else 20 commits back
+#   scripts/tidy.sh [BASE]     BASE: the merge base with origin/main, else 6 commits back
 #
 # Each file is checked as itself, headers included. After TIDY_SECONDS (default 240) no further file
 # is started; how many were left out is said, and which come first changes from commit to commit.
@@ -19,7 +19,7 @@ default_base() {
   local head base
   head=$(git rev-parse HEAD)
   base=$(git merge-base HEAD origin/main 2>/dev/null) || base=$head
-  [[ $base != "$head" ]] || base=$(git rev-list --first-parent --max-count=21 HEAD | tail -n 1)
+  [[ $base != "$head" ]] || base=$(git rev-list --first-parent --max-count=7 HEAD | tail -n 1)
   echo "$base"
 }
 base=${1:-$(default_base)}

@@ -6,7 +6,6 @@
 
 namespace lockstep::test {
 namespace {
-namespace fs = std::filesystem;
 
 class VerifyTest : public ::testing::TestWithParam<const char*> {};
 

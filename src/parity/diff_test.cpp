@@ -53,7 +53,8 @@ TEST_F(Diff, RepeatedCallsAreMatchedByContentWhereTheirOrderDiffers) {
         t.info.index = index;
         t.info.call = call;
         t.shape = {kTokens, kWidth};
-        const auto seed = static_cast<size_t>(tables[static_cast<size_t>(call)] * 10 + index);
+        const auto seed = static_cast<size_t>(tables[static_cast<size_t>(call)]) * 10 +
+                          static_cast<size_t>(index);
         t.values = random_values(kTokens * kWidth, seed);
         run.taps.insert(run.taps.begin() + 1 + 2 * call + index, t);
       }

@@ -32,7 +32,7 @@ struct Dim {
 
   constexpr Dim() = default;
   constexpr Dim(int64_t n) : count(n) {}  // NOLINT: a plain number is the common dimension
-  constexpr Dim(Symbol s, int64_t n = 1) : count(n), symbol(s) {}
+  constexpr Dim(Symbol s, int64_t n = 1) : count(n), symbol(s) {}  // NOLINT
   bool is_static() const noexcept { return symbol == Symbol::kOne; }
   friend bool operator==(const Dim&, const Dim&) = default;
 };
