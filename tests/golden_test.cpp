@@ -11,7 +11,7 @@ constexpr double kLogitsBar = 3e-6;  // relative L2, float32
 constexpr double kTapsBar = 5e-6;
 constexpr double kTieMargin = 1e-4;  // below it the reference's own argmax is a coin toss
 
-class GoldenTest : public ::testing::TestWithParam<const char*> {
+class GoldenTest : public ::testing::TestWithParam<std::string> {
  protected:
   std::string model() const { return fixture(GetParam()).string(); }
   Golden golden_{GetParam()};
@@ -30,7 +30,8 @@ TEST_P(GoldenTest, LogitsOfEveryPromptInFloat32) {
   const std::vector<double> last16(all.end() - 16 * pipeline.vocab_size(), all.end());
   const double error = relative_l2(last16, golden_.values("float32.long_logits_last16"));
   EXPECT_LE(error, kLogitsBar) << "long prompt";
-  printf("  %s: worst relative L2 of float32 logits %.2g\n", GetParam(), std::max(worst, error));
+  printf("  %s: worst relative L2 of float32 logits %.2g\n", GetParam().c_str(),
+         std::max(worst, error));
 }
 
 // Follows the golden's own greedy text: prefill, then token by token.
@@ -77,7 +78,7 @@ TEST_P(GoldenTest, EveryStepOfTheGreedyTextInFloat32) {
   }
   check_steps(pipeline, golden_, golden_.long_ids(), "long", run["greedy_long"],
               run["greedy_long_margin"], worst);
-  printf("  %s: worst relative L2 of float32 step logits %.2g\n", GetParam(), worst);
+  printf("  %s: worst relative L2 of float32 step logits %.2g\n", GetParam().c_str(), worst);
 }
 
 // The reference calls some norms head-major, [1, heads, tokens, width]; ports are token-major.
@@ -166,7 +167,8 @@ TEST_P(GoldenTest, LogitsInBFloat16) {
   }
   const std::vector<double> all = all_logits(pipeline, golden_.long_ids());
   check({all.end() - 16 * pipeline.vocab_size(), all.end()}, "long_logits_last16");
-  printf("  %s: worst ratio of bfloat16 errors, port to reference, %.2f\n", GetParam(), worst);
+  printf("  %s: worst ratio of bfloat16 errors, port to reference, %.2f\n", GetParam().c_str(),
+         worst);
 }
 
 // Kernels that do not depend on the other rows: the same bits however the prompt is fed.
@@ -191,7 +193,7 @@ TEST_P(GoldenTest, PrefillChunksAndDecodeAreBitIdenticalInFloat32) {
       EXPECT_EQ(last[value], expected.at(value)) << path << " in chunks of " << chunk;
     }
   }
-  if (!states.empty()) printf("  %s: %zu states, equal bits\n", GetParam(), states.size());
+  if (!states.empty()) printf("  %s: %zu states, equal bits\n", GetParam().c_str(), states.size());
 }
 
 TEST_P(GoldenTest, SequencesInOneBatchDoNotDisturbEachOtherInFloat32) {
@@ -216,7 +218,7 @@ TEST_P(GoldenTest, SequencesInOneBatchDoNotDisturbEachOtherInFloat32) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, GoldenTest, ::testing::ValuesIn(kFixtures),
+INSTANTIATE_TEST_SUITE_P(Fixtures, GoldenTest, ::testing::ValuesIn(golden_fixtures()),
                          [](const auto& model) { return std::string(model.param); });
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -11,18 +12,25 @@
 #include <vector>
 
 #include "runtime/pipeline.h"
+#include "runtime/registry.h"
 #include "tensor/safetensors.h"
 
 namespace lockstep::test {
 
 inline std::filesystem::path source_dir() { return LOCKSTEP_SOURCE_DIR; }
 
-inline std::filesystem::path fixture(const std::string& name) {
-  return name == "storyteller" ? source_dir() / "examples" / name
-                               : source_dir() / "tests" / "fixtures" / name;
+/// Fixtures that are too many to be committed; tests of them are left out where it is absent.
+inline std::filesystem::path shared_fixtures() {
+  return source_dir().parent_path() / "shared" / "fixtures" / "models";
 }
 
-/// Every fixture with a golden, one a line.
+inline std::filesystem::path fixture(const std::string& name) {
+  if (name == "storyteller") return source_dir() / "examples" / name;
+  const std::filesystem::path committed = source_dir() / "tests" / "fixtures" / name;
+  return std::filesystem::exists(committed) ? committed : shared_fixtures() / name;
+}
+
+/// The committed fixtures with a golden, one a line.
 inline const char* const kFixtures[] = {
     "storyteller",  //
     "llama",        //
@@ -51,6 +59,24 @@ class TempDir {
 inline nlohmann::json read_json(const std::filesystem::path& path) {
   std::ifstream file(path);
   return nlohmann::json::parse(file);
+}
+
+/// The committed fixtures and every shared one whose architecture is registered.
+inline std::vector<std::string> golden_fixtures() {
+  std::vector<std::string> names(std::begin(kFixtures), std::end(kFixtures));
+  if (!std::filesystem::exists(shared_fixtures())) return names;
+  const Registry registry;
+  std::vector<std::string> shared;
+  for (const auto& entry : std::filesystem::directory_iterator(shared_fixtures())) {
+    const std::string name = entry.path().filename().string();
+    const std::string config = (entry.path() / "config.json").string();
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    const std::string class_name = read_json(config)["architectures"][0];
+    if (registry.find(class_name) != nullptr) shared.push_back(name);
+  }
+  std::sort(shared.begin(), shared.end());
+  names.insert(names.end(), shared.begin(), shared.end());
+  return names;
 }
 
 inline void write_text(const std::filesystem::path& path, const std::string& text) {
