@@ -60,9 +60,13 @@ void run(const OpCall& call) {
                             call.context);
 }
 
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  return shared_axes(call, 1, call.outputs[0].shape.rank());
+}
+
 }  // namespace
 
-const OpDef elementwise{"elementwise", infer, run,
-                        [] { return kernel_infos<ElementwiseArgs>(kKernels); }};
+const OpDef elementwise{
+    "elementwise", infer, run, [] { return kernel_infos<ElementwiseArgs>(kKernels); }, 0, axes};
 
 }  // namespace lockstep::ops
