@@ -1131,6 +1131,8 @@ def run(args, progress):
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision or None,
                                                                trust_remote_code=args.trust_remote_code)
+        if not tokenizer(COHERENCE_PROMPT)["input_ids"]:
+            raise ValueError("no file of one, and an empty one in its place")
     except Exception as error:  # a model without a tokenizer is recorded from ids
         tokenizer = None
         progress.warn(f"{name}: no tokenizer ({one_line(error)[:160]}): prompts must be ids, coherence is not checked")
