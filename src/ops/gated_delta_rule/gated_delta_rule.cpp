@@ -87,6 +87,20 @@ void run(const OpCall& call) {
                                call.context);
 }
 
+// By value heads; those that share a key head stay together where there are enough of these.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  const int64_t n_heads = call.inputs[kV].shape[1].count;
+  const int64_t group = n_heads / call.inputs[kQ].shape[1].count;
+  ShardAxis axis{.n_units = n_heads,
+                 .inputs = std::vector<AxisDim>(call.inputs.size()),
+                 .outputs = {split_dim(1), split_dim(1)},
+                 .is_anchor = true};
+  for (const Input i : {kQ, kK}) axis.inputs[i] = split_dim(1, 1, group);
+  for (const Input i : {kV, kA, kBeta, kState}) axis.inputs[i] = split_dim(1);
+  for (const Input i : {kALog, kDtBias}) axis.inputs[i] = split_dim(0);
+  return {axis};
+}
+
 }  // namespace
 
 void delta_rule_decays(const GatedDeltaRuleArgs& args, ThreadPool& pool) noexcept {
@@ -102,8 +116,8 @@ void delta_rule_decays(const GatedDeltaRuleArgs& args, ThreadPool& pool) noexcep
   });
 }
 
-const OpDef gated_delta_rule{"gated_delta_rule", infer, run,
-                             [] { return kernel_infos<GatedDeltaRuleArgs>(kKernels); },
-                             1u << kState};
+const OpDef gated_delta_rule{
+    "gated_delta_rule", infer, run, [] { return kernel_infos<GatedDeltaRuleArgs>(kKernels); },
+    1u << kState,       axes};
 
 }  // namespace lockstep::ops

@@ -70,9 +70,21 @@ void run(const OpCall& call) {
                               call.context);
 }
 
+// By channels; every rank reads all of B and C.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  ShardAxis axis{.n_units = call.inputs[kX].shape[1].count,
+                 .inputs = std::vector<AxisDim>(call.inputs.size()),
+                 .outputs = {split_dim(1), split_dim(1)},
+                 .is_anchor = true};
+  for (const Input i : {kX, kDt, kState}) axis.inputs[i] = split_dim(1);
+  for (const Input i : {kALog, kD}) axis.inputs[i] = split_dim(0);
+  return {axis};
+}
+
 }  // namespace
 
-const OpDef selective_scan{"selective_scan", infer, run,
-                           [] { return kernel_infos<SelectiveScanArgs>(kKernels); }, 1u << kState};
+const OpDef selective_scan{
+    "selective_scan", infer, run, [] { return kernel_infos<SelectiveScanArgs>(kKernels); },
+    1u << kState,     axes};
 
 }  // namespace lockstep::ops
