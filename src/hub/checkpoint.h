@@ -26,6 +26,7 @@ class Checkpoint {
   View view(const TensorEntry& entry) const;
   /// The file that holds `entry`, for messages.
   std::string file_of(const TensorEntry& entry) const;
+  size_t n_files() const noexcept { return files_.size(); }
 
  private:
   std::vector<SafetensorsFile> files_;
@@ -34,8 +35,9 @@ class Checkpoint {
   std::unordered_map<std::string_view, uint32_t> by_name_;  // into tensors_
 };
 
-/// A Hugging Face model folder. `open` resolves MODEL (a folder, or a Hub id found in the local
-/// cache) and throws kNotFound saying what was looked for where.
+/// A Hugging Face model folder. `open` resolves MODEL: a folder, or a Hub id that is found in the
+/// local cache, else fetched unless HF_HUB_OFFLINE is set. Throws kNotFound saying what was looked
+/// for where, and as download_model() does.
 struct ModelFiles {
   std::filesystem::path folder;
   ConfigFile config;

@@ -245,6 +245,7 @@ class Cache : public ::testing::Test {
       saved_.push_back(value == nullptr ? std::nullopt : std::optional<std::string>(value));
       ::unsetenv(name);
     }
+    ::setenv("HF_HUB_OFFLINE", "1", 1);
   }
   void TearDown() override {
     for (size_t i = 0; i < saved_.size(); ++i) {
@@ -260,8 +261,9 @@ class Cache : public ::testing::Test {
     folder_.write(path + "/config.json", "{}");
   }
 
-  static constexpr const char* kNames[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME",
-                                           "XDG_CACHE_HOME", "HOME"};
+  static constexpr const char* kNames[] = {
+      "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME",     "XDG_CACHE_HOME",
+      "HOME",         "HF_HUB_OFFLINE",        "HF_ENDPOINT", "HF_TOKEN"};
   TempFolder folder_;
   std::vector<std::optional<std::string>> saved_;
 };
