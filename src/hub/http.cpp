@@ -240,6 +240,8 @@ void HttpSession::Impl::perform_once(const std::string& url, const HttpRequest& 
   response.status = static_cast<int>(status);
   if (response.header("retry-after") != nullptr) response.retry_after_s = wait;
   if (code == CURLE_OK || exchange.had_enough) return;
+  response.connected = code != CURLE_COULDNT_CONNECT && code != CURLE_COULDNT_RESOLVE_HOST &&
+                       code != CURLE_COULDNT_RESOLVE_PROXY;
   if (stop) {
     response.failure = "stopped";
   } else if (exchange.was_silent) {

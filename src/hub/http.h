@@ -36,6 +36,7 @@ struct HttpResponse {
   std::string shown_url;                       // of the last answer, without query or user
   std::map<std::string, std::string> headers;  // of the last answer, names in lower case
   std::string failure;
+  bool connected = true;       // false: nobody was reached at all
   std::string error_body;      // of an answer that is no success: its first bytes
   int64_t retry_after_s = -1;  // -1: not said
   uint64_t body_bytes = 0;     // handed to the sink

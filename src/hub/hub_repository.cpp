@@ -5,7 +5,6 @@
 #include <simdjson.h>
 
 #include <algorithm>
-#include <unordered_set>
 
 #include "base/text.h"
 #include "hub/retry.h"
@@ -19,30 +18,11 @@ namespace dom = simdjson::dom;
 constexpr size_t kMaxListingBytes = 64u << 20;
 constexpr size_t kMaxMirrors = 3;
 
-bool is_hex(std::string_view text, size_t digits) {
-  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == text.npos;
-}
-
 // `"abc"` and `W/"abc"` -> abc, as huggingface_hub names blobs.
 std::string plain_etag(std::string etag) {
   if (etag.starts_with("W/")) etag.erase(0, 2);
   std::erase(etag, '"');
   return etag;
-}
-
-HubFile read_file(const dom::element& element) {
-  HubFile file;
-  std::string_view path, etag;
-  if (element["rfilename"].get(path) != simdjson::SUCCESS) return file;
-  file.path = path;
-  dom::element large;
-  const bool is_large = element["lfs"].get(large) == simdjson::SUCCESS && large.is_object();
-  const dom::element& source = is_large ? large : element;
-  file.known = source["size"].get(file.size) == simdjson::SUCCESS &&
-               source[is_large ? "sha256" : "blobId"].get(etag) == simdjson::SUCCESS &&
-               is_hub_name(etag);
-  if (file.known) file.etag = etag;
-  return file;
 }
 
 // The Hub's own words, safe to show; without the token, should the server repeat it.
@@ -57,19 +37,6 @@ std::string said(const HttpResponse& response, const std::string& token) {
 }
 
 }  // namespace
-
-std::optional<ContentHash::Kind> HubFile::hash_kind() const {
-  if (is_hex(etag, 64)) return ContentHash::Kind::kSha256;
-  if (is_hex(etag, 40)) return ContentHash::Kind::kGitBlob;
-  return std::nullopt;
-}
-
-const HubFile* HubListing::find(std::string_view path) const {
-  const auto found = std::lower_bound(
-      files.begin(), files.end(), path,
-      [](const HubFile& file, std::string_view wanted) { return file.path < wanted; });
-  return found == files.end() || found->path != path ? nullptr : &*found;
-}
 
 HubRepository::HubRepository(const HubSettings& settings, HubId id)
     : settings_(settings), id_(std::move(id)) {}
@@ -86,7 +53,8 @@ std::string HubRepository::fetch(HttpSession& session, const std::string& url,
                                  const std::string& file) const {
   HttpRequest request;
   request.url = url;
-  Retry retry(session, what);
+  // A misspelt path is taken for an id: where there is no network, that is to be said soon.
+  Retry retry(session, what, file.empty() ? 2 : settings_.attempts);
   for (;;) {
     std::string text;
     bool too_large = false;
@@ -111,30 +79,7 @@ HubListing HubRepository::list(HttpSession& session) const {
   const std::string url = fmt::format("{}/api/models/{}/revision/{}?blobs=true", settings_.endpoint,
                                       id_.name, url_encoded(id_.revision));
   const std::string text = fetch(session, url, id_.text(), kMaxListingBytes, "");
-  const auto fail = [&](const std::string& found) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: expected the Hub's description of a model from {}, found {}",
-                            id_.text(), shown_url(url), found),
-                "check that HF_ENDPOINT is the address of a Hub");
-  };
-  dom::parser parser;
-  dom::element root;
-  if (parser.parse(text).get(root) != simdjson::SUCCESS || !root.is_object()) fail("no JSON");
-  HubListing listing;
-  listing.id = id_;
-  std::string_view commit;
-  if (root["sha"].get(commit) != simdjson::SUCCESS || !is_hub_name(commit)) fail("no commit");
-  listing.commit = commit;
-  dom::array siblings;
-  if (root["siblings"].get(siblings) != simdjson::SUCCESS) fail("no list of files");
-  for (const dom::element element : siblings) {
-    HubFile file = read_file(element);
-    if (!stays_inside(file.path)) fail("a file named " + quote_text(file.path));
-    listing.files.push_back(std::move(file));
-  }
-  std::sort(listing.files.begin(), listing.files.end(),
-            [](const HubFile& a, const HubFile& b) { return a.path < b.path; });
-  return listing;
+  return parse_listing(text, id_, shown_url(url));
 }
 
 void HubRepository::complete(HttpSession& session, const HubListing& listing, HubFile& file) const {
@@ -309,10 +254,10 @@ void HubRepository::refuse(HttpSession& session, const HttpResponse& response,
                 fmt::format("{}/tree/{} lists what there is", page, id_.revision));
   }
   if (has_token && response.status == 401 && code != "RepoNotFound") {
-    throw Error(ErrorCode::kFailedPrecondition,
-                fmt::format("{}: {} is refused by {}{}", id_.text(), token,
-                            settings_.endpoint, reason),
-                "make a new one, or go without: unset HF_TOKEN, remove the token file");
+    throw Error(
+        ErrorCode::kFailedPrecondition,
+        fmt::format("{}: {} is refused by {}{}", id_.text(), token, settings_.endpoint, reason),
+        "make a new one, or go without: unset HF_TOKEN, remove the token file");
   }
   if (is_denied || response.status == 404) {
     // Without a token the Hub answers the same for both, so as not to tell what there is.

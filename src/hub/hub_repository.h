@@ -1,33 +1,14 @@
-// One model on the Hub: what it consists of, and its files as bytes.
+// One model on the Hub: its list of files, and their bytes.
 #pragma once
 
-#include <optional>
+#include <cstdint>
 #include <string>
-#include <vector>
 
-#include "hub/content_hash.h"
 #include "hub/http.h"
-#include "hub/hub_id.h"
+#include "hub/hub_listing.h"
+#include "hub/hub_settings.h"
 
 namespace lockstep {
-
-struct HubFile {
-  std::string path;  // inside the repository, `/` between folders
-  uint64_t size = 0;
-  std::string etag;    // what the cache calls the contents
-  bool known = false;  // size and etag are; else complete() asks for them
-
-  /// What `etag` is a hash of: sha256 (64 digits), git's blob id (40), or nothing that is checked.
-  std::optional<ContentHash::Kind> hash_kind() const;
-};
-
-struct HubListing {
-  HubId id;
-  std::string commit;
-  std::vector<HubFile> files;  // sorted by path
-
-  const HubFile* find(std::string_view path) const;
-};
 
 /// Every call throws kNotFound (no such model, revision or file), kFailedPrecondition (gated,
 /// private, a token that is refused), kUnavailable (no answer, after retries), kInvalidArgument

@@ -47,18 +47,20 @@ std::string describe(const HttpResponse& response) {
 }
 
 Retry::Retry(const HttpSession& session, std::string what)
-    : session_(session), what_(std::move(what)) {}
+    : Retry(session, std::move(what), session.settings().attempts) {}
+
+Retry::Retry(const HttpSession& session, std::string what, int attempts_to_connect)
+    : session_(session), what_(std::move(what)), attempts_to_connect_(attempts_to_connect) {}
 
 void Retry::wait(const HttpResponse& response, bool progressed) {
   const HubSettings& settings = session_.settings();
-  if (progressed) n_failed_ = 0;
-  ++n_failed_;
+  n_failed_ = progressed ? 1 : n_failed_ + 1;
   if (session_.stopped()) throw Error(ErrorCode::kCancelled, what_ + ": stopped");
-  if (n_failed_ >= settings.attempts) {
+  if (n_failed_ >= (response.connected ? settings.attempts : attempts_to_connect_)) {
     throw Error(
         ErrorCode::kUnavailable,
         fmt::format("{}: gave up after {} attempts: {}", what_, n_failed_, describe(response)),
-        "check the connection and HF_ENDPOINT, then run it again: it goes on from there");
+        "check the name, the connection and HF_ENDPOINT; a later run goes on from there");
   }
   milliseconds time = spread(settings.first_wait * (1 << std::min(n_failed_ - 1, 10)));
   if (response.retry_after_s >= 0) {

@@ -12,6 +12,8 @@ namespace lockstep {
 class Retry {
  public:
   Retry(const HttpSession& session, std::string what);
+  /// Fewer attempts where nobody is reached at all.
+  Retry(const HttpSession& session, std::string what, int attempts_to_connect);
 
   /// Waits as long as is right after `response`, which did not succeed but may later: what the
   /// server asks for, else twice as long each time. `progressed`: bytes came, so that the count
@@ -22,6 +24,7 @@ class Retry {
  private:
   const HttpSession& session_;
   std::string what_;
+  int attempts_to_connect_;
   int n_failed_ = 0;
 };
 

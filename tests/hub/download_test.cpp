@@ -278,7 +278,8 @@ TEST_F(DownloadTest, SilenceCountsAsCutOff) {
 
 TEST_F(DownloadTest, NobodyThere) {
   settings_.endpoint = "http://127.0.0.1:1";
-  expect_failure(ErrorCode::kUnavailable, "no answer from http://127.0.0.1:1/api/models/org/tiny");
+  expect_failure(ErrorCode::kUnavailable,
+                 "gave up after 2 attempts: no answer from http://127.0.0.1:1/api/models/org/tiny");
 }
 
 TEST_F(DownloadTest, TellsGatedFromMissing) {

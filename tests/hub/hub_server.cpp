@@ -269,7 +269,8 @@ Answer HubServer::Impl::resolve(const ServedRequest& request, const std::string&
   const std::string etag = etag_of(file->second);
   if (file->second.is_large && !owner.storage.empty()) {
     return text_answer(302, "",
-                       {{"Location", owner.storage + "/blob/" + etag + "?signature=s3cret"},
+                       {{"X-Repo-Commit", model->second.commit},
+                        {"Location", owner.storage + "/blob/" + etag + "?signature=s3cret"},
                         {"X-Linked-Etag", "\"" + etag + "\""},
                         {"X-Linked-Size", std::to_string(file->second.full_size())}});
   }

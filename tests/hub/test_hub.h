@@ -14,6 +14,17 @@
 
 namespace lockstep::test {
 
+// Sanitizers take their part of a limit on time.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+inline constexpr double kSlowness = 10;
+#else
+inline constexpr double kSlowness = 1;
+#endif
+#else
+inline constexpr double kSlowness = 1;
+#endif
+
 /// A safetensors file of bfloat16 matrices [rows, 64] of zeros, as header and full size.
 inline ServedFile safetensors_of(const std::vector<std::string>& names, int64_t rows) {
   std::string text = "{";
