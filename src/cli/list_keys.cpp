@@ -96,7 +96,7 @@ void print_text(const KeysOptions& options, const TensorList& list,
 }
 
 int list_keys(const KeysOptions& options) {
-  const TensorList list = list_tensors(options.model, HubSettings::from_environment());
+  const TensorList list = list_tensors(options.model, HubSettings::for_model(options.model));
   std::vector<const TensorEntry*> chosen;
   Totals totals;
   size_t n_all = 0;

@@ -67,7 +67,7 @@ fs::path HubCache::find() const {
                 std::string(kHint));
   }
   // A full commit needs no ref.
-  const fs::path direct = snapshot(id_.revision);
+  fs::path direct = snapshot(id_.revision);
   if (is_folder(direct)) return direct;
   const fs::path ref = repository_ / "refs" / id_.revision;
   if (!is_file(ref)) {

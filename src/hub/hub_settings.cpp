@@ -39,7 +39,7 @@ bool is_true(const char* name) {
 
 // Empty when there is no home either.
 fs::path home_folder() {
-  if (const fs::path home = path_of("HF_HOME"); !home.empty()) return home;
+  if (fs::path home = path_of("HF_HOME"); !home.empty()) return home;
   if (const fs::path xdg = path_of("XDG_CACHE_HOME"); !xdg.empty()) return xdg / "huggingface";
   const fs::path home = path_of("HOME");
   return home.empty() ? fs::path() : home / ".cache" / "huggingface";
@@ -113,6 +113,11 @@ HubSettings HubSettings::from_environment() {
     settings.patience = std::chrono::seconds(seconds);
   }
   return settings;
+}
+
+HubSettings HubSettings::for_model(const std::string& model) {
+  std::error_code ignored;
+  return fs::is_directory(model, ignored) ? HubSettings() : from_environment();
 }
 
 }  // namespace lockstep

@@ -28,6 +28,8 @@ struct HubSettings {
   /// TRANSFORMERS_OFFLINE; HF_HUB_DOWNLOAD_TIMEOUT. Throws kInvalidArgument naming the variable,
   /// never its value, for an endpoint that is no http URL or a token that cannot be sent.
   static HubSettings from_environment();
+  /// The same for an id. A folder needs none of them, so a mistake in them does not matter.
+  static HubSettings for_model(const std::string& model);
 };
 
 }  // namespace lockstep

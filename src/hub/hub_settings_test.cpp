@@ -98,6 +98,12 @@ TEST_F(Settings, Endpoints) {
   }
 }
 
+TEST_F(Settings, AFolderNeedsNone) {
+  set("HF_ENDPOINT", "nonsense");
+  EXPECT_FALSE(error_of([&] { HubSettings::for_model(folder_.path().string()); }).has_value());
+  EXPECT_TRUE(error_of([] { HubSettings::for_model("org/name"); }).has_value());
+}
+
 TEST_F(Settings, SwitchesAsTheHubReadsThem) {
   for (const char* on : {"1", "true", "YES", "on"}) {
     set("HF_HUB_OFFLINE", on);

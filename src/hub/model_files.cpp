@@ -5,7 +5,7 @@
 namespace lockstep {
 
 ModelFiles ModelFiles::open(const std::string& model) {
-  const HubSettings settings = HubSettings::from_environment();
+  const HubSettings settings = HubSettings::for_model(model);
   const ModelPlace place = find_model(model, settings);
   const std::filesystem::path folder =
       place.is_missing ? download_model(settings, *place.id) : place.folder;

@@ -21,8 +21,8 @@ class HubCommandTest : public HubTest {
            " HF_ENDPOINT=" + hub_.url() + " HF_TOKEN=" + kToken + " ";
   }
   Outcome run(const std::string& arguments, const char* redirect = "2>&1") const {
-    const Outcome outcome = run_shell(environment() + LOCKSTEP_BINARY_DIR "/bin/lockstep " +
-                                      arguments + " " + redirect);
+    Outcome outcome = run_shell(environment() + LOCKSTEP_BINARY_DIR "/bin/lockstep " + arguments +
+                                " " + redirect);
     EXPECT_EQ(outcome.text.find(kToken), std::string::npos) << outcome.text;
     return outcome;
   }

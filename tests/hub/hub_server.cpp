@@ -289,19 +289,19 @@ Answer HubServer::Impl::blob(const std::string& etag) const {
 }
 
 bool HubServer::Impl::answer(int socket, const ServedRequest& request) {
-  const Fault fault = owner.fault ? owner.fault(request) : Fault();
-  if (fault.delay_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(fault.delay_ms));
+  const Fault wrong = owner.fault ? owner.fault(request) : Fault();
+  if (wrong.delay_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(wrong.delay_ms));
   Answer answer =
-      fault.status != 0 ? text_answer(fault.status, "{}", fault.headers) : answer_for(request);
-  if (answer.status == 200 && fault.claimed_size) {
-    answer.body.size = *fault.claimed_size;
-    answer.body.bytes.resize(std::min<uint64_t>(answer.body.bytes.size(), *fault.claimed_size));
+      wrong.status != 0 ? text_answer(wrong.status, "{}", wrong.headers) : answer_for(request);
+  if (answer.status == 200 && wrong.claimed_size) {
+    answer.body.size = *wrong.claimed_size;
+    answer.body.bytes.resize(std::min<uint64_t>(answer.body.bytes.size(), *wrong.claimed_size));
   }
-  if (answer.status == 200 && fault.damages) answer.body.bytes[0] ^= 1;
+  if (answer.status == 200 && wrong.damages) answer.body.bytes[0] ^= 1;
   const uint64_t size = answer.body.full_size();
   uint64_t begin = 0, end = size;
   std::string head;
-  if (answer.status == 200 && request.range.starts_with("bytes=") && !fault.ignores_range) {
+  if (answer.status == 200 && request.range.starts_with("bytes=") && !wrong.ignores_range) {
     const std::string range = request.range.substr(6);
     const size_t dash = range.find('-');
     begin = std::stoull(range.substr(0, dash));
@@ -318,9 +318,9 @@ bool HubServer::Impl::answer(int socket, const ServedRequest& request) {
                      end - begin);
   if (!send_all(socket, head)) return false;
   if (request.method == "HEAD") return true;
-  if (!fault.cut_after) return send_body(socket, answer.body, begin, end);
-  send_body(socket, answer.body, begin, std::min(end, begin + *fault.cut_after));
-  while (fault.stalls && !stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  if (!wrong.cut_after) return send_body(socket, answer.body, begin, end);
+  send_body(socket, answer.body, begin, std::min(end, begin + *wrong.cut_after));
+  while (wrong.stalls && !stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   return false;
 }
 
