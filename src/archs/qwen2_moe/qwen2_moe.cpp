@@ -14,9 +14,10 @@ using namespace lockstep;
 // max_window_layers has it, beginning with the first.
 std::vector<int64_t> layer_windows(const Config& c, int64_t n_layers) {
   const std::vector<std::string> types = c.texts("layer_types");
-  const int64_t window = c.size("sliding_window", 4096);
   const int64_t max_window_layers = c.size("max_window_layers", 28, 0);
   const bool use_sliding_window = c.flag("use_sliding_window", false);
+  // The class writes 0 for a window that is not used.
+  const int64_t window = c.size("sliding_window", 4096, use_sliding_window ? 1 : 0);
   if (!types.empty() && static_cast<int64_t>(types.size()) != n_layers) {
     throw Error(ErrorCode::kInvalidArgument,
                 c.where("layer_types") + ": expected num_hidden_layers " +
