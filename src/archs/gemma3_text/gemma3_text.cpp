@@ -11,24 +11,13 @@ using namespace lockstep;
 
 // Whether each layer is local, from layer_types; where these are absent, every nth layer is global.
 std::vector<bool> local_layers(const Config& c, int64_t n_layers) {
-  const std::vector<std::string> types = c.texts("layer_types");
+  const std::vector<std::string> types =
+      c.layer_types(n_layers, {"sliding_attention", "full_attention"});
   const int64_t pattern = c.size("sliding_window_pattern", 6);
   std::vector<bool> is_local;
-  for (const std::string& type : types) {
-    if (type != "sliding_attention" && type != "full_attention") {
-      throw Error(
-          ErrorCode::kInvalidArgument,
-          c.where("layer_types") + ": expected sliding_attention or full_attention, found " + type);
-    }
-    is_local.push_back(type == "sliding_attention");
-  }
-  if (types.empty()) {
-    for (int64_t i = 1; i <= n_layers; ++i) is_local.push_back(i % pattern != 0);
-  }
-  if (static_cast<int64_t>(is_local.size()) != n_layers) {
-    throw Error(ErrorCode::kInvalidArgument,
-                c.where("layer_types") + ": expected num_hidden_layers " +
-                    std::to_string(n_layers) + " entries, found " + std::to_string(types.size()));
+  for (int64_t i = 0; i < n_layers; ++i) {
+    is_local.push_back(types.empty() ? (i + 1) % pattern != 0
+                                     : types[static_cast<size_t>(i)] == "sliding_attention");
   }
   return is_local;
 }
