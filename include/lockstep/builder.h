@@ -125,14 +125,14 @@ class Builder {
   void output(const char* name, const Value& value) { check(api_.output(raw_, name, value.raw())); }
 
   /// An op with one output.
-  Value op(const char* name, std::initializer_list<Value> inputs,
-           std::initializer_list<Attr> attrs = {}) {
+  Value op(const char* name, const std::vector<Value>& inputs,
+           const std::vector<Attr>& attrs = {}) {
     return op_n<1>(name, inputs, attrs).front();
   }
   /// An op with N outputs.
   template <size_t N>
-  std::vector<Value> op_n(const char* name, std::initializer_list<Value> inputs,
-                          std::initializer_list<Attr> attrs = {}) {
+  std::vector<Value> op_n(const char* name, const std::vector<Value>& inputs,
+                          const std::vector<Attr>& attrs = {}) {
     std::vector<LockstepValue> raw_inputs;
     for (const Value& input : inputs) raw_inputs.push_back(input.raw());
     std::vector<LockstepAttr> raw_attrs;
