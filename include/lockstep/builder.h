@@ -123,6 +123,12 @@ class Builder {
   }
   void tap(const char* name, const Value& value) { check(api_.tap(raw_, name, value.raw())); }
   void output(const char* name, const Value& value) { check(api_.output(raw_, name, value.raw())); }
+  /// torch.pow(base, exponents) in float32, to the bit.
+  std::vector<float> powers(float base, const std::vector<float>& exponents) {
+    std::vector<float> out(exponents.size());
+    check(api_.powers(raw_, base, exponents.data(), exponents.size(), out.data()));
+    return out;
+  }
 
   /// An op with one output.
   Value op(const char* name, const std::vector<Value>& inputs,

@@ -13,6 +13,8 @@
 #include "lockstep/nn/moe.h"
 #include "lockstep/nn/rms_norm.h"
 #include "lockstep/nn/rope.h"
+#include "lockstep/nn/rope_config.h"
+#include "lockstep/nn/rope_frequencies.h"
 #include "lockstep/ops.h"
 #include "lockstep/port.h"
 #include "lockstep/step.h"
