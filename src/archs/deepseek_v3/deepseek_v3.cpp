@@ -60,7 +60,8 @@ struct DeepseekV3Config {
                 .scaling = c.number("routed_scaling_factor", 2.5),
                 .n_group = c.size("n_group", 8),
                 .topk_group = c.size("topk_group", 4)},
-        rope(rope_frequencies(c, derived(c, "head_dim", qk_rope_head_dim), 10000.0)) {
+        rope(rope_frequencies(c, derived(c, "head_dim", qk_rope_head_dim),
+                              {.max_position_embeddings = 4096})) {
     derived(c, "qk_head_dim", qk_nope_head_dim + qk_rope_head_dim);
     derived(c, "num_key_value_heads", num_attention_heads);
     const Config parameters = c.at("rope_parameters");
