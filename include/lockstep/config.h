@@ -151,6 +151,16 @@ class Config {
     }
     return types;
   }
+
+  /// A list of numbers. Absent and null are the empty list.
+  std::vector<double> numbers(const std::string& key) const {
+    std::vector<double> values;
+    if (!has(key)) return values;
+    size_t length = 0;
+    builder_->check(api().config_length(builder_->raw(), path(key).c_str(), &length));
+    for (size_t i = 0; i < length; ++i) values.push_back(number(key + "." + std::to_string(i)));
+    return values;
+  }
   /// The object under `key`; its keys are then read by their own names.
   Config at(const std::string& key) const { return Config(*builder_, path(key)); }
 
