@@ -342,7 +342,9 @@ void Bpe::for_each_unit(std::string_view piece, Emit&& emit) const {
     }
     bytes.clear();
     if (append_byte_tokens(spelled, bytes)) {
-      for (const int32_t token : bytes) emit(token, at);
+      for (size_t i = 0; i < bytes.size(); ++i) {
+        emit(bytes[i], std::min(at, at - length + i + 1));
+      }
       continue;
     }
     if (!options_.unk_token.has_value()) continue;

@@ -36,22 +36,19 @@ void append_byte_alphabet(std::string& text, std::string_view bytes) {
   }
 }
 
-std::optional<uint8_t> byte_of_alphabet(char32_t c) noexcept {
-  if (c >= kTables.byte.size() || kTables.byte[c] < 0) return std::nullopt;
-  return static_cast<uint8_t>(kTables.byte[c]);
-}
-
 bool append_bytes_of_alphabet(std::string& bytes, std::string_view text) {
   const size_t before = bytes.size();
+  bytes.resize(before + text.size());
+  char* out = bytes.data() + before;
+  int all = 0;  // negative once a character is outside
   for (size_t at = 0; at < text.size();) {
-    const std::optional<uint8_t> byte = byte_of_alphabet(next_code_point(text, at));
-    if (!byte.has_value()) {
-      bytes.resize(before);
-      return false;
-    }
-    bytes.push_back(static_cast<char>(*byte));
+    const char32_t c = next_code_point(text, at);
+    const int byte = c < kTables.byte.size() ? kTables.byte[c] : -1;
+    all |= byte;
+    *out++ = static_cast<char>(byte);
   }
-  return true;
+  bytes.resize(all < 0 ? before : static_cast<size_t>(out - bytes.data()));
+  return all >= 0;
 }
 
 }  // namespace lockstep::text

@@ -2,8 +2,6 @@
 // can be written as text. Printable Latin-1 stands for itself, the rest for U+0100 and up.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,8 +9,6 @@ namespace lockstep::text {
 
 /// Appends `bytes` in the alphabet.
 void append_byte_alphabet(std::string& text, std::string_view bytes);
-/// The byte that `c` stands for; nullopt for a character outside the alphabet.
-std::optional<uint8_t> byte_of_alphabet(char32_t c) noexcept;
 /// The bytes that `text`, valid UTF-8, stands for; false, and `bytes` as it was, where a character
 /// is outside the alphabet.
 bool append_bytes_of_alphabet(std::string& bytes, std::string_view text);

@@ -19,6 +19,11 @@ class ByteLevel : public WholeTokens {
   void token(std::string_view token) override {
     // A token with a character outside the alphabet stands for its own bytes.
     if (!append_bytes_of_alphabet(bytes_, token)) bytes_ += token;
+    if (is_ascii(bytes_)) {
+      next().text(bytes_);
+      bytes_.clear();
+      return;
+    }
     const size_t tail = incomplete_utf8_tail(bytes_);
     give(std::string_view(bytes_).substr(0, bytes_.size() - tail));
     bytes_.erase(0, bytes_.size() - tail);

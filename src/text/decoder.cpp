@@ -24,6 +24,7 @@ class Chain : public TokenSink {
   }
   void text(std::string_view part) override { first_->text(part); }
   void end_token() override { first_->end_token(); }
+  void whole_token(std::string_view token) override { first_->whole_token(token); }
   void finish() override { first_->finish(); }
 
  private:

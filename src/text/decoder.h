@@ -16,6 +16,11 @@ class TokenSink {
   virtual ~TokenSink() = default;
   virtual void text(std::string_view part) = 0;
   virtual void end_token() = 0;
+  /// A token that is here at once: text() and end_token() in one.
+  virtual void whole_token(std::string_view token) {
+    text(token);
+    end_token();
+  }
   virtual void finish() = 0;
 };
 

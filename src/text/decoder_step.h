@@ -16,6 +16,13 @@ class WholeTokens : public TokenSink {
   explicit WholeTokens(TokenSink& next) : next_(next) {}
 
   void text(std::string_view part) final { token_ += part; }
+  void whole_token(std::string_view whole) final {
+    if (token_.empty()) {
+      token(whole);
+    } else {
+      TokenSink::whole_token(whole);
+    }
+  }
   void end_token() final {
     token(token_);
     token_.clear();
@@ -30,10 +37,7 @@ class WholeTokens : public TokenSink {
   /// After the last token.
   virtual void end() {}
   /// Hands on one token.
-  void emit(std::string_view token) {
-    next_.text(token);
-    next_.end_token();
-  }
+  void emit(std::string_view token) { next_.whole_token(token); }
   TokenSink& next() noexcept { return next_; }
 
  private:

@@ -63,8 +63,7 @@ Detokenizer::~Detokenizer() = default;
 std::string Detokenizer::push(int32_t id) {
   if (stopped()) return {};
   if (const std::optional<std::string_view> token = tokenizer_->decodable(id, options_)) {
-    run_->text(*token);
-    run_->end_token();
+    run_->whole_token(*token);
   }
   return settled_->fetch();
 }

@@ -286,12 +286,12 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, DecodeOptions options) const {
   std::string text;
+  text.reserve(4 * ids.size());
   StringSink out(text);
   const std::unique_ptr<TokenSink> run = start_decoding(out);
   for (const int32_t id : ids) {
     if (const std::optional<std::string_view> token = decodable(id, options)) {
-      run->text(*token);
-      run->end_token();
+      run->whole_token(*token);
     }
   }
   run->finish();

@@ -69,7 +69,9 @@ size_t count_code_points(std::string_view text) noexcept {
 }
 
 size_t find_invalid_utf8(std::string_view text) noexcept {
-  if (simdjson::validate_utf8(text.data(), text.size())) return text.npos;
+  // The library's call costs more than a look at a short text.
+  constexpr size_t kShort = 32;
+  if (text.size() > kShort && simdjson::validate_utf8(text.data(), text.size())) return text.npos;
   for (size_t at = 0; at < text.size();) {
     const Scan scan = scan_character(text, at);
     if (!scan.valid) return at;

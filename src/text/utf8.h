@@ -42,6 +42,12 @@ char32_t previous_code_point(std::string_view text, size_t& end) noexcept;
 void append_code_point(std::string& text, char32_t code_point);
 size_t count_code_points(std::string_view text) noexcept;
 
+inline bool is_ascii(std::string_view text) noexcept {
+  unsigned char all = 0;
+  for (const char c : text) all |= static_cast<unsigned char>(c);
+  return all < 0x80;
+}
+
 /// Offset of the first byte that is not part of valid UTF-8; npos where all of it is.
 size_t find_invalid_utf8(std::string_view text) noexcept;
 /// How many bytes at the end of `text` begin a character that is not whole (0 to 3).
