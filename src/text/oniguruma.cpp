@@ -288,8 +288,9 @@ class Translator {
   }
 
   std::string word_set() const {
-    return R"(\p{Alphabetic})" + property_set("L") + property_set("M") + property_set("Nd") +
-           property_set("Pc");
+    // Of the numbers that are no digits those of Latin-1 alone.
+    return property_set("Alphabetic") + property_set("M") + property_set("Nd") +
+           property_set("Pc") + R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
   }
 
   // After \p or \P: {name} or {^name}.
@@ -323,17 +324,17 @@ class Translator {
     }
     if (key == "any") return R"(\x{0}-\x{10ffff})";
     if (key == "alpha" || key == "alphabetic") {
-      return R"(\p{Alphabetic})" + std::string(newer_characters("L"));
+      return property_set("Alphabetic");
     }
-    if (key == "alnum") return R"(\p{Alphabetic})" + property_set("L") + property_set("Nd");
+    if (key == "alnum") return property_set("Alphabetic") + property_set("Nd");
     if (key == "digit") return property_set("Nd");
-    if (key == "upper" || key == "uppercase") return R"(\p{Uppercase})";
-    if (key == "lower" || key == "lowercase") return R"(\p{Lowercase})";
+    if (key == "upper" || key == "uppercase") return property_set("Uppercase");
+    if (key == "lower" || key == "lowercase") return property_set("Lowercase");
     if (key == "space" || key == "whitespace") return std::string(kSpace);
-    if (key == "punct") return property_set("P") + R"(\$\+<=>\^`\|~)";
+    if (key == "punct") return property_set("P");
     if (key == "word") return word_set();
     if (key == "xdigit") return std::string(kHexDigit);
-    if (key == "emoji") return R"(\p{Emoji})";
+    if (key == "emoji") return property_set("Emoji");
     if (key == "extendedpictographic") return R"(\p{Extended_Pictographic})";
     for (const std::string_view unknown : {"assigned", "blank", "cntrl", "graph", "print"}) {
       if (key == unknown) refuse(fmt::format("the property {}", name));
@@ -457,7 +458,9 @@ class Translator {
     const bool negated = accept("^");
     const size_t end = pattern_.find(":]", at_);
     if (end == pattern_.npos) malformed("a [: that is not closed");
-    Set named{characters_named(pattern_.substr(at_, end - at_)), {}};
+    const std::string_view name = pattern_.substr(at_, end - at_);
+    Set named{characters_named(name), {}};
+    if (name == "punct") named.simple += property_set("S");  // in brackets symbols are among them
     at_ = end + 2;
     if (negated) {
       current.complex.push_back(named.negated());

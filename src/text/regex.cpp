@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -16,6 +17,9 @@ namespace {
 
 constexpr uint32_t kHeapLimitKiB = 512 * 1024;
 constexpr size_t kJitStackBytes = 64u << 20;
+// Steps of one match: giving back a run of white space takes as many as it is long.
+constexpr uint64_t kMinSteps = 10'000'000;
+constexpr uint64_t kStepsPerByte = 8;
 
 template <class T, void (*kFree)(T*)>
 struct Free {
@@ -98,6 +102,7 @@ Regex::Matcher::~Matcher() = default;
 
 bool Regex::Matcher::find(std::string_view text, size_t from) {
   const Code& code = *regex_.code_;
+  if (text.size() > allowed_bytes_) allow(text.size());
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   int result = PCRE2_ERROR_JIT_STACKLIMIT;
   if (code.jit) {
@@ -111,6 +116,13 @@ bool Regex::Matcher::find(std::string_view text, size_t from) {
   begin_ = pair[0];
   end_ = pair[1];
   return true;
+}
+
+void Regex::Matcher::allow(size_t n_bytes) {
+  allowed_bytes_ = n_bytes;
+  const uint64_t steps = std::max<uint64_t>(kMinSteps, kStepsPerByte * n_bytes);
+  pcre2_set_match_limit(state_->context.get(),
+                        static_cast<uint32_t>(std::min<uint64_t>(steps, UINT32_MAX)));
 }
 
 // With a large stack, then without JIT, which keeps its state on the heap.

@@ -51,6 +51,7 @@ class Regex {
 
    private:
     bool find(std::string_view text, size_t from);
+    void allow(size_t n_bytes);
     bool find_slowly(std::string_view text, size_t from, int result);
     static size_t next_character(std::string_view text, size_t at) noexcept;
 
@@ -58,6 +59,7 @@ class Regex {
     const Regex& regex_;
     std::unique_ptr<State> state_;
     size_t begin_ = 0, end_ = 0;
+    size_t allowed_bytes_ = 0;  // of a text whose length the limit of steps allows for
   };
 
  private:

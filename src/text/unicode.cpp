@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "text/unicode_exceptions.h"
 #include "text/utf8.h"
 
 namespace lockstep::text {
@@ -23,8 +24,12 @@ bool is_between(utf8proc_category_t value, utf8proc_category_t low,
   return value >= low && value <= high;
 }
 
+bool is_unordered(int32_t c) noexcept {
+  return c >= 0x300 && is_exception(static_cast<char32_t>(c), Exception::kUnordered);
+}
+
 int combining_class(int32_t c) noexcept {
-  return c < 0x300 ? 0 : utf8proc_get_property(c)->combining_class;
+  return c < 0x300 || is_unordered(c) ? 0 : utf8proc_get_property(c)->combining_class;
 }
 
 void order_marks(std::vector<int32_t>& points) {
@@ -55,20 +60,29 @@ class Normalizer {
     points_.clear();
     for (size_t at = 0; at < part.size();) decompose(next_code_point(part, at));
     order_marks(points_);
-    auto length = static_cast<utf8proc_ssize_t>(points_.size());
-    if (composed_) {
-      length = utf8proc_normalize_utf32(
-          points_.data(), length,
-          static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-    }
-    for (utf8proc_ssize_t i = 0; i < length; ++i) {
-      append_code_point(out, static_cast<char32_t>(points_[static_cast<size_t>(i)]));
+    // A mark that is not ordered stands between what is before and after it.
+    for (size_t begin = 0; begin < points_.size();) {
+      size_t end = begin + 1;
+      while (end < points_.size() && !is_unordered(points_[end])) ++end;
+      append_composed(out, begin, end);
+      begin = end;
     }
   }
 
  private:
+  void append_composed(std::string& out, size_t begin, size_t end) {
+    auto length = static_cast<utf8proc_ssize_t>(end - begin);
+    int32_t* const points = points_.data() + begin;
+    if (composed_) {
+      length = utf8proc_normalize_utf32(
+          points, length, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+    }
+    for (utf8proc_ssize_t i = 0; i < length; ++i) {
+      append_code_point(out, static_cast<char32_t>(points[i]));
+    }
+  }
   void decompose(char32_t c) {
-    if (c < 0x80) {
+    if (c < 0x80 || is_exception(c, Exception::kUndecomposed)) {
       points_.push_back(static_cast<int32_t>(c));
       return;
     }
@@ -100,15 +114,18 @@ bool is_white_space(char32_t c) noexcept {
 
 bool is_numeric(char32_t c) noexcept {
   if (c < 0x80) return c >= '0' && c <= '9';
-  return is_between(category(c), UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO);
+  return is_between(category(c), UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO) !=
+         is_exception(c, Exception::kNumeric);
 }
 
 bool is_mark(char32_t c) noexcept {
-  return c >= 0x300 && is_between(category(c), UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME);
+  return c >= 0x300 && is_between(category(c), UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME) !=
+                           is_exception(c, Exception::kMark);
 }
 
 bool is_nonspacing_mark(char32_t c) noexcept {
-  return c >= 0x300 && category(c) == UTF8PROC_CATEGORY_MN;
+  return c >= 0x300 &&
+         (category(c) == UTF8PROC_CATEGORY_MN) != is_exception(c, Exception::kNonspacingMark);
 }
 
 bool is_punctuation(char32_t c) noexcept {
@@ -116,16 +133,20 @@ bool is_punctuation(char32_t c) noexcept {
     return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
            (c >= '{' && c <= '~');
   }
-  return is_between(category(c), UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO);
+  return is_between(category(c), UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO) !=
+         is_exception(c, Exception::kPunctuation);
 }
 
 bool is_control_or_format(char32_t c) noexcept {
   const utf8proc_category_t value = category(c);
-  return value == UTF8PROC_CATEGORY_CC || value == UTF8PROC_CATEGORY_CF ||
-         value == UTF8PROC_CATEGORY_CO;
+  const bool other = value == UTF8PROC_CATEGORY_CC || value == UTF8PROC_CATEGORY_CF ||
+                     value == UTF8PROC_CATEGORY_CO;
+  // U+FFFD is taken out beside these, and so is found among them.
+  return other != (c != 0xfffd && is_exception(c, Exception::kControl));
 }
 
 bool is_word(char32_t c) noexcept {
+  if (is_exception(c, Exception::kWord)) return true;
   const utf8proc_category_t value = category(c);
   if (is_between(value, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_NL)) return true;
   if (value == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d) return true;
@@ -173,8 +194,8 @@ std::string lower_case(std::string_view text) {
     } else if (c == 0x130) {
       out.append("i\xcc\x87");  // the one character whose lower case is two
     } else {
-      append_code_point(out,
-                        static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      const auto lower = static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+      append_code_point(out, lower == c ? newer_lower_case(c) : lower);
     }
   }
   return out;

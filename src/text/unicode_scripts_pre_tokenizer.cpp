@@ -1,11 +1,14 @@
 // Cuts where the script changes. Kana count as Han, a space and what has no script as any. What
 // stands before the first character with a script is lost, as in the reference.
 #include <array>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "text/pre_tokenizer.h"
 #include "text/regex.h"
+#include "text/unicode_exceptions.h"
+#include "text/utf8.h"
 
 namespace lockstep::text {
 namespace {
@@ -145,33 +148,66 @@ constexpr auto kScripts = std::to_array<std::string_view>({"Latin",
                                                            "Warang_Citi",
                                                            "Yi"});
 
-// One alternative a script: a character of it, then more of it, of none, and spaces.
-std::string pattern_of_runs() {
-  std::vector<std::string> sets = {R"(\p{Han}\p{Hiragana}\p{Katakana}\x{30fc})"};
-  std::string known = sets[0];
-  for (const std::string_view script : kScripts) {
-    const std::string property = "\\p{" + std::string(script) + "}";
-    sets.push_back(script == "Common" ? "[" + property + R"(&&[^\x{30fc} ]])" : property);
-    known += property;
-  }
-  std::string runs;
-  for (const std::string& set : sets) {
-    if (!runs.empty()) runs += '|';
-    runs += "[" + set + "][" + set + " [^" + known + "]]*+";
-  }
-  return runs;
-}
+constexpr uint8_t kAny = 0;
+constexpr char32_t kLimit = 0x30000;  // beyond, nothing had a script
 
-class UnicodeScripts : public PreTokenizer {
+// The number of every character's script, found by asking PCRE2 for each script's characters.
+class ScriptTable {
  public:
-  UnicodeScripts() : runs_(pattern_of_runs(), "UnicodeScripts") {}
-  void apply(Pieces& pieces) const override {
-    Regex::Matcher matcher(runs_);
-    pieces.cut([&](std::string_view text, auto&& emit) { matcher.for_each_match(text, emit); });
+  static const ScriptTable& get() {
+    static const ScriptTable table;
+    return table;
+  }
+  uint8_t script(char32_t c) const noexcept {
+    const char32_t index = c >= 0xe0000 && c < 0xe0200 ? c - 0xe0000 + kLimit : c;
+    return c == ' ' || index >= scripts_.size() || is_exception(c, Exception::kWithoutScript)
+               ? kAny
+               : scripts_[index];
   }
 
  private:
-  Regex runs_;
+  ScriptTable() : scripts_(kLimit + 0x200, kAny) {
+    std::string all;
+    std::vector<uint32_t> index_at;  // by offset in `all`
+    for (uint32_t index = 0; index < scripts_.size(); ++index) {
+      const char32_t c = index < kLimit ? index : index - kLimit + 0xe0000;
+      if (c >= 0xd800 && c < 0xe000) continue;
+      append_code_point(all, c);
+      index_at.resize(all.size(), index);
+    }
+    const auto mark = [&](const std::string& pattern, uint8_t number) {
+      const Regex regex(pattern, "UnicodeScripts");
+      Regex::Matcher(regex).for_each_match(all, [&](size_t begin, size_t end) {
+        for (size_t at = begin; at < end; ++at) scripts_[index_at[at]] = number;
+      });
+    };
+    for (size_t i = 0; i < kScripts.size(); ++i) {
+      mark("\\p{" + std::string(kScripts[i]) + "}+", static_cast<uint8_t>(i + 2));
+    }
+    mark(R"([\p{Han}\p{Hiragana}\p{Katakana}\x{30fc}]+)", 1);
+  }
+
+  std::vector<uint8_t> scripts_;
+};
+
+class UnicodeScripts : public PreTokenizer {
+ public:
+  void apply(Pieces& pieces) const override {
+    const ScriptTable& table = ScriptTable::get();
+    pieces.cut([&](std::string_view text, auto&& emit) {
+      uint8_t last = kAny;
+      size_t begin = 0;
+      for (size_t at = 0; at < text.size();) {
+        const size_t here = at;
+        const uint8_t script = table.script(next_code_point(text, at));
+        if (script == kAny || script == last) continue;
+        if (last != kAny) emit(begin, here);
+        begin = here;
+        last = script;
+      }
+      if (last != kAny) emit(begin, text.size());
+    });
+  }
 };
 
 }  // namespace
