@@ -129,7 +129,7 @@ std::unique_ptr<PreTokenizer> make_character_pre_tokenizer(std::string_view type
     if (length.has_value() && length->as_id() == 0) length->fail("at least 1", "0");
     return std::make_unique<FixedLength>(length.has_value() ? length->as_id() : 5);
   }
-  if (type == "Delimiter" || type == "CharDelimiterSplit") {
+  if (type == "CharDelimiterSplit") {
     return std::make_unique<Delimiter>(part.member("delimiter").as_character());
   }
   return nullptr;

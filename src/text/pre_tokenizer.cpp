@@ -41,7 +41,7 @@ std::unique_ptr<PreTokenizer> make(const JsonPart& part, int depth) {
   if (auto made = make_character_pre_tokenizer(type, part)) return made;
   part.fail_type("a pre-tokenizer", {"ByteLevel", "Split", "Metaspace", "Whitespace",
                                      "WhitespaceSplit", "Digits", "Punctuation", "BertPreTokenizer",
-                                     "UnicodeScripts", "FixedLength", "Delimiter", "Sequence"});
+                                     "UnicodeScripts", "FixedLength", "CharDelimiterSplit", "Sequence"});
 }
 
 }  // namespace
