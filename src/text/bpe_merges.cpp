@@ -111,7 +111,9 @@ void BpeMerges::apply_few(std::vector<int32_t>& symbols, Scratch& scratch) const
 // beside it has made untrue is skipped when it comes up.
 void BpeMerges::apply_many(std::vector<int32_t>& symbols, Scratch& scratch) const {
   const auto n = static_cast<uint32_t>(symbols.size());
-  auto& [ranks, heap, previous, next] = scratch;
+  std::vector<uint64_t>& heap = scratch.heap;
+  std::vector<uint32_t>& previous = scratch.previous;
+  std::vector<uint32_t>& next = scratch.next;
   heap.clear();
   previous.resize(n);
   next.resize(n);
