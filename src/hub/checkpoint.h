@@ -34,8 +34,11 @@ class Checkpoint {
   std::unordered_map<std::string_view, uint32_t> by_name_;  // into tensors_
 };
 
-/// A Hugging Face model folder. `open` resolves MODEL (a folder, or a Hub id found in the local
-/// cache) and throws kNotFound saying what was looked for where.
+/// The folder that MODEL names: itself, or a Hub id found in the local cache. Throws kNotFound
+/// saying what was looked for where.
+std::filesystem::path find_model_folder(const std::string& model);
+
+/// A Hugging Face model folder, found as find_model_folder() does.
 struct ModelFiles {
   std::filesystem::path folder;
   ConfigFile config;

@@ -118,7 +118,9 @@ fs::path snapshot_folder(const fs::path& cache, const HubId& id) {
   return snapshot;
 }
 
-fs::path find_folder(const std::string& model) {
+}  // namespace
+
+fs::path find_model_folder(const std::string& model) {
   if (is_folder(model)) return model;
   std::error_code ignored;
   if (fs::exists(model, ignored)) {
@@ -137,10 +139,8 @@ fs::path find_folder(const std::string& model) {
   return snapshot_folder(cache_folder(), id);
 }
 
-}  // namespace
-
 ModelFiles ModelFiles::open(const std::string& model) {
-  const fs::path folder = find_folder(model);
+  const fs::path folder = find_model_folder(model);
   return {folder, ConfigFile::load(folder / "config.json"), Checkpoint::open(folder)};
 }
 
