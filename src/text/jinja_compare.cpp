@@ -175,6 +175,9 @@ uint64_t hash_value(const Value& value) {
     case Kind::kList:
     case Kind::kDict:
     case Kind::kView:
+      if (value.is(Kind::kView) && value.as<View>().what == View::What::kValues) {
+        return std::hash<const void*>()(value.object());
+      }
       fail("TypeError", fmt::format("unhashable type: '{}'", type_name(value)));
     case Kind::kUndefined:
     case Kind::kNone:

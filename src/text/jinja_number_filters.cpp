@@ -237,7 +237,7 @@ Value tojson(Interpreter&, const Value& value, const Arguments& arguments) {
   if (!p.is_none(1)) {
     constexpr Int kMaxIndent = 1000;
     style.pretty = true;
-    style.item_separator = ",";
+    style.item_separator.resize(1);
     if (p[1].is(Kind::kStr)) {
       style.indent = p[1].text();
     } else {

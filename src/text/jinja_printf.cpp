@@ -77,6 +77,10 @@ class Percent {
   }
 
   std::string convert() {
+    if (peek() == '%') {
+      ++pos_;
+      return "%";
+    }
     Conversion c;
     Value keyed;
     if (peek() == '(') keyed = read_key();
@@ -106,7 +110,6 @@ class Percent {
     read_width(c);
     while (peek() == 'l' || peek() == 'h' || peek() == 'L') ++pos_;
     c.type = text_[pos_++];
-    if (c.type == '%') return "%";
     const Value value = keyed.is(Kind::kMissing) ? next() : keyed;
     return pad(write(c, value), c);
   }

@@ -36,7 +36,8 @@ Value character_at(const Value& value, size_t index) {
 
 bool is_hashable(const Value& value) {
   if (!value.is(Kind::kTuple)) {
-    return !value.is(Kind::kList) && !value.is(Kind::kDict) && !value.is(Kind::kView);
+    if (value.is(Kind::kView)) return value.as<View>().what == View::What::kValues;
+    return !value.is(Kind::kList) && !value.is(Kind::kDict);
   }
   return std::all_of(value.items().begin(), value.items().end(), is_hashable);
 }
@@ -138,8 +139,9 @@ Value get_attribute(const Value& object, const Value& name) {
 
 Value get_slice(const Value& object, const Value& start, const Value& stop, const Value& step) {
   if (object.is(Kind::kUndefined)) fail_undefined(object);
+  if (object.is(Kind::kDict)) fail("KeyError", "a slice is no key of the dict");
   Int size = 0;
-  if (object.is(Kind::kView) || object.is(Kind::kInstance) || object.is(Kind::kDict) ||
+  if (object.is(Kind::kView) || object.is(Kind::kInstance) ||
       !length(object, size)) {
     fail("TypeError", fmt::format("'{}' object is not subscriptable by a slice", type_name(object)));
   }

@@ -75,7 +75,8 @@ Value indent(Interpreter&, const Value& value, const Arguments& arguments) {
   const Parameters p("indent", arguments, {"width", "first", "blank"}, 0);
   if (value.is(Kind::kUndefined)) fail_undefined(value);
   if (!value.is(Kind::kStr)) {
-    fail("TypeError", fmt::format("indent wants a string, not {}", type_name(value)));
+    fail(value.is(Kind::kList) ? "AttributeError" : "TypeError",
+         fmt::format("indent wants a string, not {}", type_name(value)));
   }
   std::string indention = "    ";
   if (p.has(0)) {
@@ -200,6 +201,7 @@ Value xmlattr(Interpreter&, const Value& value, const Arguments& arguments) {
   const Parameters p("xmlattr", arguments, {"autospace"}, 0);
   if (value.is(Kind::kUndefined)) fail_undefined(value);
   if (!value.is(Kind::kDict)) fail("AttributeError", "xmlattr wants a mapping");
+  const bool starts_with_space = p.truth_of(0, true);
   std::string out;
   for (const auto& [key, entry] : value.dict().items()) {
     if (entry.is(Kind::kNone) || entry.is(Kind::kUndefined)) continue;
@@ -207,10 +209,9 @@ Value xmlattr(Interpreter&, const Value& value, const Arguments& arguments) {
     if (key.text().find_first_of(" \t\n\r\f\v/>=") != std::string::npos) {
       fail("ValueError", fmt::format("Invalid character in attribute name: {}", repr(key)));
     }
-    if (!out.empty()) out += ' ';
+    if (!out.empty() || starts_with_space) out += ' ';
     grow(out, escape(key).text() + "=\"" + escape(entry).text() + "\"");
   }
-  if (p.truth_of(0, true) && !out.empty()) out.insert(0, " ");
   return Value::string(std::move(out));
 }
 

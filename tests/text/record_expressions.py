@@ -33,7 +33,7 @@ NUMBERS = ["i", "n", "z", "x", "y", "b", "t", "0", "1", "2", "-1", "3.0", "0.1",
 LISTS = ["list", "words", "mixed", "none", "users", "messages", "[1, 2, 3]", "['x', 'y']", "(1, 2)", "range(4)",
          "range(5, 0, -2)", "[[2, 'b'], [1, 'a']]", "map.b", "(3,)", "()", "[true, none]", "'abc'|list"]
 MAPS = ["map", "users[0]", "messages[2]", "{}", "{'k': 1, 'j': 'v'}", "{1: 'one', none: 2}", "dict(a=1, b='x')"]
-OTHERS = ["none", "missing", "o", "map.nope", "namespace(a=1).a", "missing.attr", "users[9]", "s.nope", "map.keys", "joiner"]
+OTHERS = ["none", "missing", "o", "map.nope", "namespace(a=1).a", "missing.attr", "users[9]", "s.nope", "joiner"]
 
 METHODS = {
     "str": ["upper()", "lower()", "strip()", "lstrip()", "rstrip('d')", "strip('Hd ')", "split()", "split(',')", "split('l', 1)",
@@ -214,10 +214,11 @@ class Generator:
 
 
 def is_stable(source, kind, text):
+    if re.search(r"\*\* (x|y|0\.1)", source):
+        return False  # complex numbers
     if kind == "error":
-        # Refused by name, where Python has them.
         return True
-    if " at 0x" in text or len(text) > 600 or re.search(r"\d{37}|\dj\b", text):
+    if " at 0x" in text or len(text) > 400 or re.search(r"\d{37}|\dj\b", text):
         return False
     return not re.search(r"<(class|bound method|built-in|function|slot|method|generator|Undefined)", text)
 
@@ -226,7 +227,7 @@ def main():
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--output", default="tests/fixtures/jinja/random.json")
     arguments = parser.parse_args()
     env, generator = environment(), Generator(arguments.seed)
