@@ -64,15 +64,15 @@ void add_chat_template(CLI::App& app, Action& action) {
   auto options = std::make_shared<ChatTemplateOptions>();
   CLI::App* command = add_command(
       app, "chat-template", "Messages as text, a line of JSON each: {\"messages\":[...]} in",
-      "echo '{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"add_generation_prompt\":true}'"
+      "echo "
+      "'{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"add_generation_prompt\":true}'"
       " | lockstep chat-template my-model");
   command->add_option("model", options->model, "model folder")->type_name("MODEL")->required();
   command->add_option("--jsonl", options->jsonl, "file of requests; stdin when not given")
       ->type_name("F");
   command->add_flag("--json", action.json, "errors, too, as a JSON document on stdout");
-  command->callback([options, &action] {
-    action.run = [options] { return run_chat_template(*options); };
-  });
+  command->callback(
+      [options, &action] { action.run = [options] { return run_chat_template(*options); }; });
 }
 
 }  // namespace lockstep::cli

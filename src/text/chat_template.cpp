@@ -48,9 +48,7 @@ const std::string* token_text(const Json& value) {
                                                         : nullptr;
 }
 
-bool is_token_name(const std::string& key) {
-  return key.size() > 6 && key.ends_with("_token");
-}
+bool is_token_name(const std::string& key) { return key.size() > 6 && key.ends_with("_token"); }
 
 void add_tokens(const Json& object, Json& tokens) {
   for (const auto& [key, value] : object.items()) {
@@ -93,9 +91,10 @@ std::string* final_text(Json& messages, const std::string& field) {
   Json& message = messages.back();
   const auto found = message.find(field);
   if (found == message.end() || found->is_null()) {
-    fail_request(fmt::format("continue_final_message is set, but the final message has no {} to "
-                             "continue",
-                             quote_text(field)));
+    fail_request(
+        fmt::format("continue_final_message is set, but the final message has no {} to "
+                    "continue",
+                    quote_text(field)));
   }
   if (found->is_string()) return found->get_ptr<std::string*>();
   if (found->is_array()) {
@@ -135,8 +134,8 @@ void check_list_of_objects(const Json& value, const char* what) {
   }
   for (size_t i = 0; i < value.size(); ++i) {
     if (!value[i].is_object()) {
-      fail_request(fmt::format("{}[{}]: expected an object, found {}", what, i,
-                               value[i].type_name()));
+      fail_request(
+          fmt::format("{}[{}]: expected an object, found {}", what, i, value[i].type_name()));
     }
   }
 }
@@ -257,10 +256,10 @@ const ChatTemplate::Named& ChatTemplate::choose(const ChatRequest& request) cons
   if (found != nullptr) return *found;
   std::string known;
   for (const Named& named : templates_) known += (known.empty() ? "" : ", ") + named.name;
-  fail_request(
-      fmt::format("{}: no chat template {}", folder_,
-                  request.template_name.empty() ? "without a name" : quote_text(request.template_name)),
-      "the templates of this model are: " + known);
+  fail_request(fmt::format("{}: no chat template {}", folder_,
+                           request.template_name.empty() ? "without a name"
+                                                         : quote_text(request.template_name)),
+               "the templates of this model are: " + known);
 }
 
 jinja::Rendering ChatTemplate::render(const ChatRequest& request,
@@ -282,8 +281,8 @@ jinja::Rendering ChatTemplate::render(const ChatRequest& request,
     fail_request("continue_final_message and add_generation_prompt exclude each other");
   }
   if (chosen.source.find(field) == std::string::npos) {
-    fail_request(fmt::format("continue_final_message: the template has no field {}",
-                             quote_text(field)));
+    fail_request(
+        fmt::format("continue_final_message: the template has no field {}", quote_text(field)));
   }
   std::string* text = final_text(variables["messages"], field);
   const std::string final_message = *text;

@@ -107,10 +107,10 @@ TEST_F(ChatTemplateTest, ContinuesTheFinalMessage) {
   write("chat_template.jinja",
         "{% for m in messages %}<{{ m.role }}>{{ m['content'] if m.content is string else "
         "m.content | map(attribute='text') | join }}</>{% endfor %}");
-  Json request = {{"messages",
-                   {{{"role", "user"}, {"content", "Hi"}},
-                    {{"role", "assistant"}, {"content", "Once upon "}}}},
-                  {"continue_final_message", true}};
+  Json request = {
+      {"messages",
+       {{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", "Once upon "}}}},
+      {"continue_final_message", true}};
   EXPECT_EQ(render(request), "<user>Hi</><assistant>Once upon ");
   request["messages"][1]["content"] = {{{"type", "text"}, {"text", "a"}},
                                        {{"type", "text"}, {"text", "b"}}};
@@ -146,7 +146,8 @@ TEST_F(ChatTemplateTest, BadInput) {
   write("chat_template.jinja", "x");
   EXPECT_EQ(error_of({{"messages", Json::array()}}), "messages: an empty list is no chat");
   EXPECT_EQ(error_of({{"messages", {1}}}), "messages[0]: expected an object, found number");
-  EXPECT_EQ(error_of({{"messages", "hello"}}), "messages: expected a list of objects, found string");
+  EXPECT_EQ(error_of({{"messages", "hello"}}),
+            "messages: expected a list of objects, found string");
   EXPECT_EQ(error_of(Json::object()), "a chat needs the member \"messages\"");
   EXPECT_EQ(error_of(with(kHello, "add_generation_prompt", 1)),
             "add_generation_prompt: expected true or false, found number");

@@ -41,7 +41,16 @@ enum class ExprKind : uint8_t {
   kConditional,  ///< items: test, value, and the value otherwise unless left out
 };
 
-enum class Comparison : uint8_t { kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kNotIn };
+enum class Comparison : uint8_t {
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kIn,
+  kNotIn
+};
 
 struct Expr {
   Expr(ExprKind kind_, int line_) : kind(kind_), line(line_) {}
@@ -90,7 +99,7 @@ struct Scope {
 struct Stmt {
   Stmt(StmtKind kind_, int line_) : kind(kind_), line(line_) {}
   StmtKind kind;
-  bool recursive = false;  ///< of a for
+  bool recursive = false;                                               ///< of a for
   bool uses_caller = false, uses_kwargs = false, uses_varargs = false;  ///< of a macro
   bool scoped = false;                                                  ///< of a block
   int line;

@@ -60,7 +60,8 @@ class Braces {
     }
     Value value = lookup(text.substr(0, end));
     if (end < text.size() && text[end] == '!') {
-      if (end + 1 >= text.size()) fail("ValueError", "end of string while looking for conversion specifier");
+      if (end + 1 >= text.size())
+        fail("ValueError", "end of string while looking for conversion specifier");
       value = convert(value, text[end + 1]);
       end += 2;
       if (end < text.size() && text[end] != ':') {
@@ -101,14 +102,16 @@ class Braces {
       if (path[pos] == '.') {
         const size_t next = std::min(path.find_first_of(".[", pos + 1), path.size());
         if (next == pos + 1) fail("ValueError", "Empty attribute in format string");
-        value = get_attribute(value, Value::string(std::string(path.substr(pos + 1, next - pos - 1))));
+        value =
+            get_attribute(value, Value::string(std::string(path.substr(pos + 1, next - pos - 1))));
         pos = next;
       } else if (path[pos] == '[') {
         const size_t close = path.find(']', pos);
         if (close == path.npos) fail("ValueError", "Missing ']' in format string");
         const std::string key(path.substr(pos + 1, close - pos - 1));
         if (key.empty()) fail("ValueError", "Empty attribute in format string");
-        value = get_item(value, is_number(key) ? Value::integer(std::stoi(key)) : Value::string(key));
+        value =
+            get_item(value, is_number(key) ? Value::integer(std::stoi(key)) : Value::string(key));
         pos = close + 1;
       } else {
         fail("ValueError", "Only '.' or '[' may follow ']' in format field specifier");

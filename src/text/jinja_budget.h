@@ -19,10 +19,10 @@ struct Failure {
 [[noreturn]] void fail(const char* type, std::string message);
 
 struct Limits {
-  uint64_t steps = 20'000'000;          ///< nodes evaluated, and 64 bytes of text each
-  uint64_t memory_bytes = 512u << 20;   ///< alive at a time
+  uint64_t steps = 20'000'000;         ///< nodes evaluated, and 64 bytes of text each
+  uint64_t memory_bytes = 512u << 20;  ///< alive at a time
   uint64_t string_bytes = 64u << 20;   ///< one string, and the whole output
-  int depth = 900;                      ///< nested evaluations: macros, loops, expressions
+  int depth = 900;                     ///< nested evaluations: macros, loops, expressions
 };
 
 /// Values nest at most this deep, which also bounds every recursion over a value.

@@ -32,8 +32,8 @@ Parameters::Parameters(std::string_view function, const Arguments& arguments,
   }
   for (size_t i = 0; i < n_required; ++i) {
     if (!has(i)) {
-      fail("TypeError", fmt::format("{}() misses its argument {} ('{}')", function, i + 1,
-                                    names.begin()[i]));
+      fail("TypeError",
+           fmt::format("{}() misses its argument {} ('{}')", function, i + 1, names.begin()[i]));
     }
   }
 }
@@ -45,8 +45,8 @@ bool Parameters::truth_of(size_t i, bool otherwise) const {
 Int Parameters::int_of(size_t i, Int otherwise) const {
   if (!has(i)) return otherwise;
   if (!values_[i].is_integral()) {
-    fail("TypeError", fmt::format("'{}' object cannot be interpreted as an integer",
-                                  type_name(values_[i])));
+    fail("TypeError",
+         fmt::format("'{}' object cannot be interpreted as an integer", type_name(values_[i])));
   }
   return values_[i].as_int();
 }

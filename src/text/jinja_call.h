@@ -81,7 +81,9 @@ struct Method {
 class BoundMethod final : public Callable {
  public:
   BoundMethod(Value self, const Method& method)
-      : Callable(sizeof(BoundMethod), self.nesting() + 1), self_(std::move(self)), method_(method) {}
+      : Callable(sizeof(BoundMethod), self.nesting() + 1),
+        self_(std::move(self)),
+        method_(method) {}
   static Value make(Value self, const Method& method);
   const char* type() const noexcept override { return "builtin_function_or_method"; }
   std::string describe() const override;

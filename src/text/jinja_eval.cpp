@@ -237,8 +237,7 @@ Arguments Interpreter::eval_arguments(const Expr& expr, const FramePtr& frame) {
   for (const auto& [key, value] : more.dict().items()) {
     if (!key.is(Kind::kStr)) fail("TypeError", "keywords must be strings");
     if (arguments.find(key.text()) != nullptr) {
-      fail("TypeError",
-           fmt::format("got multiple values for keyword argument '{}'", key.text()));
+      fail("TypeError", fmt::format("got multiple values for keyword argument '{}'", key.text()));
     }
     arguments.named.emplace_back(key.text(), value);
   }

@@ -38,8 +38,8 @@ class Macro final : public Callable {
     } else if (name == "caller") {
       out = Value::boolean(stmt_.uses_caller);
     } else if (name == "explicit_caller") {
-      out = Value::boolean(std::count(stmt_.parameter_names.begin(), stmt_.parameter_names.end(),
-                                      "caller") != 0);
+      out = Value::boolean(
+          std::count(stmt_.parameter_names.begin(), stmt_.parameter_names.end(), "caller") != 0);
     } else {
       return false;
     }
@@ -165,23 +165,22 @@ Interpreter::Flow Interpreter::run_if(const Stmt& stmt, const FramePtr& frame) {
 
 Value Interpreter::filtered(const Stmt& loop, const FramePtr& frame, const Value& sequence) {
   auto cursor = std::make_shared<Cursor>(sequence);
-  return Iterator::make(
-      "generator", sequence.nesting() + 1, [this, &loop, frame, cursor](Value& item) {
-        while (cursor->next(item)) {
-          const auto scope = std::make_shared<Frame>(frame, Scope());
-          assign(*loop.target, item, *scope);
-          if (truth(eval(*loop.condition, scope))) return true;
-        }
-        return false;
-      });
+  return Iterator::make("generator", sequence.nesting() + 1,
+                        [this, &loop, frame, cursor](Value& item) {
+                          while (cursor->next(item)) {
+                            const auto scope = std::make_shared<Frame>(frame, Scope());
+                            assign(*loop.target, item, *scope);
+                            if (truth(eval(*loop.condition, scope))) return true;
+                          }
+                          return false;
+                        });
 }
 
 void Interpreter::run_for(const Stmt& stmt, const FramePtr& frame, const Value& sequence,
                           Int depth) {
   if (stmt.recursive || stmt.condition != nullptr) keep(frame);
   const Value source = stmt.condition != nullptr ? filtered(stmt, frame, sequence) : sequence;
-  const auto loop =
-      std::make_shared<Loop>(source, stmt.recursive ? &stmt : nullptr, frame, depth);
+  const auto loop = std::make_shared<Loop>(source, stmt.recursive ? &stmt : nullptr, frame, depth);
   const LoopEnd end{*loop};
   const Value loop_value = Value::object(Kind::kInstance, loop);
   bool ran = false;
@@ -330,8 +329,7 @@ void Interpreter::assign(const Expr& target, const Value& value, Frame& frame) {
                                    target.items.size(), items.size()));
   }
   if (items.size() > target.items.size()) {
-    fail("ValueError",
-         fmt::format("too many values to unpack (expected {})", target.items.size()));
+    fail("ValueError", fmt::format("too many values to unpack (expected {})", target.items.size()));
   }
   for (size_t i = 0; i < items.size(); ++i) assign(*target.items[i], items[i], frame);
 }
@@ -388,8 +386,8 @@ void Interpreter::bind_arguments(const Stmt& macro, Frame& frame,
     for (auto& [key, value] : named) items.emplace_back(Value::string(key), value);
     frame.set(tree_.kwargs, Dict::make(std::move(items)));
   } else if (!named.empty()) {
-    fail("TypeError", fmt::format("macro {} takes no keyword argument {}", name(),
-                                  repr_string(named[0].first)));
+    fail("TypeError",
+         fmt::format("macro {} takes no keyword argument {}", name(), repr_string(named[0].first)));
   }
   if (macro.uses_varargs) {
     frame.set(tree_.varargs,

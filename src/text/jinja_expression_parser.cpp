@@ -71,7 +71,8 @@ ExprPtr ExpressionParser::constant(Value value, int line) const {
 void ExpressionParser::deepen(Expr& parent, const Expr& child) const {
   parent.depth = std::max(parent.depth, child.depth + 1);
   if (parent.depth > kMaxDepth) {
-    throw SyntaxFailure{parent.line, fmt::format("an expression nests more than {} deep", kMaxDepth)};
+    throw SyntaxFailure{parent.line,
+                        fmt::format("an expression nests more than {} deep", kMaxDepth)};
   }
 }
 
@@ -309,7 +310,8 @@ void ExpressionParser::check_target(const Expr& target) const {
 }
 
 ExprPtr ExpressionParser::parse_target(const TargetOptions& options) {
-  ExprPtr target = parse_tuple({.simple = true, .with_namespace = options.with_namespace, .end = options.end});
+  ExprPtr target =
+      parse_tuple({.simple = true, .with_namespace = options.with_namespace, .end = options.end});
   check_target(*target);
   return target;
 }

@@ -29,9 +29,7 @@ class ExpressionParser {
   };
 
   const Token& current() const { return tokens_[position_]; }
-  const Token& ahead() const {
-    return tokens_[std::min(position_ + 1, tokens_.size() - 1)];
-  }
+  const Token& ahead() const { return tokens_[std::min(position_ + 1, tokens_.size() - 1)]; }
   void advance() {
     if (position_ + 1 < tokens_.size()) ++position_;
   }

@@ -128,8 +128,8 @@ Spec parse_spec(std::string_view text) {
 
 std::string padded(const NumberText& number, const Spec& spec, char default_align) {
   const char align = spec.align == '\0' ? default_align : spec.align;
-  const size_t length = count_code_points(number.sign) + number.prefix.size() +
-                        count_code_points(number.digits);
+  const size_t length =
+      count_code_points(number.sign) + number.prefix.size() + count_code_points(number.digits);
   const Int missing = spec.width - static_cast<Int>(length);
   if (missing <= 0) return number.sign + number.prefix + number.digits;
   check_string_size(static_cast<uint64_t>(missing) * spec.fill.size());
@@ -153,8 +153,7 @@ std::string padded(const NumberText& number, const Spec& spec, char default_alig
 
 std::string format_text(const std::string& text, const Spec& spec) {
   if (spec.type != '\0' && spec.type != 's') {
-    fail("ValueError",
-         fmt::format("Unknown format code '{}' for object of type 'str'", spec.type));
+    fail("ValueError", fmt::format("Unknown format code '{}' for object of type 'str'", spec.type));
   }
   if (spec.sign != '-') fail("ValueError", "Sign not allowed in string format specifier");
   if (spec.alternate) {
@@ -200,8 +199,8 @@ std::string format_integer(Int value, Spec spec) {
     append_utf8(text, static_cast<char32_t>(value));
     return padded({"", "", std::move(text)}, spec, '<');
   }
-  NumberText number = format_int(
-      value, {.type = type, .alternate = spec.alternate, .sign = spec.sign});
+  NumberText number =
+      format_int(value, {.type = type, .alternate = spec.alternate, .sign = spec.sign});
   if (spec.grouping == ',' && type != 'd') {
     fail("ValueError", fmt::format("Cannot specify ',' with '{}'.", type));
   }
@@ -215,7 +214,9 @@ std::string format_real(double value, Spec spec) {
     fail("ValueError",
          fmt::format("Unknown format code '{}' for object of type 'float'", spec.type));
   }
-  NumberStyle style{.type = spec.type, .precision = spec.precision, .alternate = spec.alternate,
+  NumberStyle style{.type = spec.type,
+                    .precision = spec.precision,
+                    .alternate = spec.alternate,
                     .sign = spec.sign};
   // Without type: as str(), or like g but with a digit after the point.
   if (style.type == '\0') style.type = spec.precision >= 0 ? 's' : 'r';

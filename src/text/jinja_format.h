@@ -17,10 +17,11 @@ std::string format_value(const Value& value, std::string_view spec);
 
 /// Of %-formats and format() alike: how a number is written.
 struct NumberStyle {
-  char type = 'd';      ///< d b o x X e E f F g G n or %; of a float also 'r', the shortest digits, and 's', g with a point
-  int precision = -1;   ///< -1: what the type has by default
+  char type = 'd';  ///< d b o x X e E f F g G n or %; of a float also 'r', the shortest digits, and
+                    ///< 's', g with a point
+  int precision = -1;  ///< -1: what the type has by default
   bool alternate = false;
-  char sign = '-';      ///< '-', '+' or ' '
+  char sign = '-';  ///< '-', '+' or ' '
 };
 /// Sign, prefix and digits of a number, apart for padding between them.
 struct NumberText {

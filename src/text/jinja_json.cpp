@@ -140,8 +140,8 @@ class Dumper {
       case Kind::kFloat:
         return number(key.as_double());
       default:
-        fail("TypeError", fmt::format("keys must be str, int, float, bool or None, not {}",
-                                      type_name(key)));
+        fail("TypeError",
+             fmt::format("keys must be str, int, float, bool or None, not {}", type_name(key)));
     }
   }
 

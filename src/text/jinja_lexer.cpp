@@ -169,8 +169,8 @@ class Lexer {
     std::vector<char> open;
     while (pos_ < source_.size()) {
       const int line = line_;
-      if (open.empty() && (is_variable ? read_close("}}", false, false)
-                                       : read_close("%}", true, true))) {
+      if (open.empty() &&
+          (is_variable ? read_close("}}", false, false) : read_close("%}", true, true))) {
         tokens_.push_back(
             {is_variable ? TokenKind::kVariableEnd : TokenKind::kBlockEnd, line, "", Value()});
         return;
@@ -187,7 +187,7 @@ class Lexer {
   /// Digits that single underscores may part, of the given base; the position behind them.
   size_t after_digits(size_t pos, int base, bool may_start_with_underscore) const {
     const auto is_digit_of = [base](char c) {
-      const int value = is_digit_char(c)           ? c - '0'
+      const int value = is_digit_char(c)       ? c - '0'
                         : c >= 'a' && c <= 'f' ? c - 'a' + 10
                         : c >= 'A' && c <= 'F' ? c - 'A' + 10
                                                : 99;
@@ -371,13 +371,15 @@ class Lexer {
       size_t next = pos_;
       next_code_point(source_, next);
       fail_here(fmt::format("unexpected char {} at {}",
-                            repr_string(std::string_view(source_).substr(pos_, next - pos_)), pos_));
+                            repr_string(std::string_view(source_).substr(pos_, next - pos_)),
+                            pos_));
     }
     if (c == '(' || c == '[' || c == '{') {
       open.push_back(c == '(' ? ')' : c == '[' ? ']' : '}');
     } else if (c == ')' || c == ']' || c == '}') {
       if (open.empty()) fail_here(fmt::format("unexpected '{}'", c));
-      if (open.back() != c) fail_here(fmt::format("unexpected '{}', expected '{}'", c, open.back()));
+      if (open.back() != c)
+        fail_here(fmt::format("unexpected '{}', expected '{}'", c, open.back()));
       open.pop_back();
     }
     add(TokenKind::kOperator, std::string(1, c));

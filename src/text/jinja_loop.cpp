@@ -14,7 +14,8 @@ Loop& loop_of(const Value& self) { return self.as<Loop>(); }
 const Method kCycle = {"cycle", [](Interpreter&, const Value& self, const Arguments& arguments) {
                          return loop_of(self).cycle(arguments);
                        }};
-const Method kChanged = {"changed", [](Interpreter&, const Value& self, const Arguments& arguments) {
+const Method kChanged = {"changed",
+                         [](Interpreter&, const Value& self, const Arguments& arguments) {
                            return loop_of(self).changed(arguments);
                          }};
 

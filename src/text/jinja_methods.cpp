@@ -79,18 +79,12 @@ Value unsupported(Interpreter&, const Value& self, const Arguments&) {
 
 constexpr auto kDictMethods = std::to_array<Method>({
     {"get", dict_get},
-    {"items",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return view_of("items", s, a, View::What::kItems);
-     }},
-    {"keys",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return view_of("keys", s, a, View::What::kKeys);
-     }},
-    {"values",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return view_of("values", s, a, View::What::kValues);
-     }},
+    {"items", [](Interpreter&, const Value& s,
+                 const Arguments& a) { return view_of("items", s, a, View::What::kItems); }},
+    {"keys", [](Interpreter&, const Value& s,
+                const Arguments& a) { return view_of("keys", s, a, View::What::kKeys); }},
+    {"values", [](Interpreter&, const Value& s,
+                  const Arguments& a) { return view_of("values", s, a, View::What::kValues); }},
     {"copy", copy},
     {"fromkeys", unsupported},
 });
@@ -124,8 +118,8 @@ constexpr auto kViewMethods = std::to_array<Method>({
 
 constexpr std::array<std::string_view, 5> kDictChanges = {"clear", "pop", "popitem", "setdefault",
                                                           "update"};
-constexpr std::array<std::string_view, 8> kListChanges = {
-    "append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"};
+constexpr std::array<std::string_view, 8> kListChanges = {"append", "clear", "pop",    "reverse",
+                                                          "insert", "sort",  "extend", "remove"};
 
 const Method* search(std::span<const Method> methods, std::string_view name) noexcept {
   for (const Method& method : methods) {

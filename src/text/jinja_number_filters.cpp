@@ -179,10 +179,10 @@ Value round(Interpreter&, const Value& value, const Arguments& arguments) {
       binary(Operator::kPower, Value::integer(10), p.has(0) ? p[0] : Value::integer(0));
   const Value scaled = binary(Operator::kMultiply, value, scale);
   const double number = scaled.as_double();
-  const Value whole = scaled.is_integral()
-                          ? scaled
-                          : Value::integer(truncate(method == "ceil" ? std::ceil(number)
-                                                                     : std::floor(number)));
+  const Value whole =
+      scaled.is_integral()
+          ? scaled
+          : Value::integer(truncate(method == "ceil" ? std::ceil(number) : std::floor(number)));
   return binary(Operator::kDivide, whole, scale);
 }
 
@@ -204,7 +204,8 @@ Value filesize(Interpreter&, const Value& value, const Arguments& arguments) {
     unit *= base;
     if (bytes >= unit && prefix != 'Y') continue;
     const char shown = binary_units && prefix == 'k' ? 'K' : prefix;
-    return Value::string(fmt::format("{:.1f} {}{}", base * bytes / unit, shown, binary_units ? "iB" : "B"));
+    return Value::string(
+        fmt::format("{:.1f} {}{}", base * bytes / unit, shown, binary_units ? "iB" : "B"));
   }
   return Value::none();
 }

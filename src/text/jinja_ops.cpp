@@ -69,7 +69,8 @@ Value int_operation(Operator op, Int a, Int b) {
   }
   if (b == 0) fail("ZeroDivisionError", "division by zero");
   if (op == Operator::kDivide) {
-    return Value::real(static_cast<double>(static_cast<long double>(a) / static_cast<long double>(b)));
+    return Value::real(
+        static_cast<double>(static_cast<long double>(a) / static_cast<long double>(b)));
   }
   // The one quotient that overflows.
   if (b == -1) return Value::integer(op == Operator::kModulo ? 0 : checked_multiply(a, b));
@@ -240,8 +241,8 @@ bool contains(const Value& container, const Value& item) {
   switch (container.kind()) {
     case Kind::kStr:
       if (!item.is(Kind::kStr)) {
-        fail("TypeError", fmt::format("'in <string>' requires string as left operand, not {}",
-                                      type_name(item)));
+        fail("TypeError",
+             fmt::format("'in <string>' requires string as left operand, not {}", type_name(item)));
       }
       check_string_size(container.text().size());
       return container.text().find(item.text()) != std::string::npos;

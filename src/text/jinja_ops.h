@@ -8,7 +8,15 @@
 
 namespace lockstep::jinja {
 
-enum class Operator : uint8_t { kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo, kPower };
+enum class Operator : uint8_t {
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kFloorDivide,
+  kModulo,
+  kPower
+};
 
 /// `a op b`. Throws TypeError, ZeroDivisionError, UndefinedError as Python does.
 Value binary(Operator op, const Value& a, const Value& b);

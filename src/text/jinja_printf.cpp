@@ -160,8 +160,8 @@ class Percent {
   }
 
   NumberText write(const Conversion& c, const Value& value) const {
-    const NumberStyle style{.type = c.type, .precision = c.precision, .alternate = c.alternate,
-                            .sign = c.sign};
+    const NumberStyle style{
+        .type = c.type, .precision = c.precision, .alternate = c.alternate, .sign = c.sign};
     switch (c.type) {
       case 's':
       case 'r':
@@ -176,14 +176,15 @@ class Percent {
       case 'd':
       case 'i':
       case 'u':
-        return format_int(whole(value, c.type), {.type = 'd', .precision = c.precision, .sign = c.sign});
+        return format_int(whole(value, c.type),
+                          {.type = 'd', .precision = c.precision, .sign = c.sign});
       case 'o':
       case 'x':
       case 'X':
         if (value.is(Kind::kUndefined)) fail_undefined(value);
         if (!value.is_integral()) {
-          fail("TypeError", fmt::format("%{} format: an integer is required, not {}", c.type,
-                                        type_name(value)));
+          fail("TypeError",
+               fmt::format("%{} format: an integer is required, not {}", c.type, type_name(value)));
         }
         return format_int(value.as_int(), style);
       case 'e':
@@ -207,8 +208,8 @@ class Percent {
     if (value.is_integral()) return value.as_int();
     if (value.is(Kind::kUndefined)) fail_undefined(value);
     if (!value.is(Kind::kFloat)) {
-      fail("TypeError", fmt::format("%{} format: a real number is required, not {}", type,
-                                    type_name(value)));
+      fail("TypeError",
+           fmt::format("%{} format: a real number is required, not {}", type, type_name(value)));
     }
     const double number = value.as_double();
     if (std::isnan(number)) fail("ValueError", "cannot convert float NaN to integer");
@@ -250,7 +251,8 @@ class Percent {
     const auto n = static_cast<size_t>(missing);
     if (c.left) return text + std::string(n, ' ');
     const bool is_number = std::string_view("srac").find(c.type) == std::string_view::npos;
-    if (c.zero && is_number) return number.sign + number.prefix + std::string(n, '0') + number.digits;
+    if (c.zero && is_number)
+      return number.sign + number.prefix + std::string(n, '0') + number.digits;
     return std::string(n, ' ') + text;
   }
 

@@ -191,7 +191,8 @@ std::string repr_float(double value) {
     if (n_digits > 1) out += "." + digits.substr(1);
     return out + fmt::format("e{}{:02}", exponent < 0 ? '-' : '+', std::abs(exponent));
   }
-  if (exponent < 0) return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
+  if (exponent < 0)
+    return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
   if (n_digits <= exponent + 1) {
     return out + digits + std::string(static_cast<size_t>(exponent + 1 - n_digits), '0') + ".0";
   }

@@ -210,9 +210,9 @@ class Analyser {
 
  private:
   struct Place {
-    bool in_loop = false;   // where break and continue have a loop
+    bool in_loop = false;           // where break and continue have a loop
     bool no_loop_variable = false;  // where `loop` cannot be set
-    bool soft = false;      // in a branch, where an unknown filter fails only when it runs
+    bool soft = false;              // in a branch, where an unknown filter fails only when it runs
   };
 
   void visit(const Body& body, const Symbols& symbols, Place place) {
@@ -324,9 +324,9 @@ class Analyser {
     stmt.uses_kwargs = tree_.kwargs >= 0 && !has_kwargs && Reads(tree_.kwargs).in(stmt.body);
     stmt.uses_varargs = tree_.varargs >= 0 && !has_varargs && Reads(tree_.varargs).in(stmt.body);
     if (stmt.uses_caller && has_caller) check_caller(stmt);
-    for (const auto& [uses, symbol] : {std::pair(stmt.uses_caller, tree_.caller),
-                                       std::pair(stmt.uses_kwargs, tree_.kwargs),
-                                       std::pair(stmt.uses_varargs, tree_.varargs)}) {
+    for (const auto& [uses, symbol] :
+         {std::pair(stmt.uses_caller, tree_.caller), std::pair(stmt.uses_kwargs, tree_.kwargs),
+          std::pair(stmt.uses_varargs, tree_.varargs)}) {
       if (uses) inside.parameter(symbol);
     }
     collector.visit(stmt.body);
@@ -361,8 +361,7 @@ class Analyser {
 
   void check_target(const Expr& target, Place place) const {
     if (target.kind == ExprKind::kName && target.symbol == tree_.loop && place.no_loop_variable) {
-      throw SyntaxFailure{target.line,
-                          "Can't assign to special loop variable in for-loop target"};
+      throw SyntaxFailure{target.line, "Can't assign to special loop variable in for-loop target"};
     }
     for (const ExprPtr& item : target.items) check_target(*item, place);
   }
@@ -377,8 +376,8 @@ class Analyser {
     const bool is_filter = expr->kind == ExprKind::kFilter;
     if (!place.soft && ((is_filter && !has_filter(expr->name)) ||
                         (expr->kind == ExprKind::kTest && !has_test(expr->name)))) {
-      throw SyntaxFailure{expr->line, fmt::format("No {} named '{}'.",
-                                                  is_filter ? "filter" : "test", expr->name)};
+      throw SyntaxFailure{
+          expr->line, fmt::format("No {} named '{}'.", is_filter ? "filter" : "test", expr->name)};
     }
     for (const ExprPtr& item : expr->items) check(item.get(), place);
     for (const auto& [name, value] : expr->named) check(value.get(), place);

@@ -32,7 +32,8 @@ std::shared_ptr<Lazy> lazy(const Value& value, const Arguments& arguments) {
 
 Arguments without_first(const Arguments& arguments, size_t n) {
   Arguments rest = arguments;
-  rest.positional.erase(rest.positional.begin(), rest.positional.begin() + static_cast<ptrdiff_t>(n));
+  rest.positional.erase(rest.positional.begin(),
+                        rest.positional.begin() + static_cast<ptrdiff_t>(n));
   return rest;
 }
 
@@ -111,14 +112,14 @@ Value select(Interpreter& interpreter, const Value& value, const Arguments& argu
 
 constexpr auto kFilters = std::to_array<Filter>({
     {"map", map},
-    {"select",
-     [](Interpreter& i, const Value& v, const Arguments& a) { return select(i, v, a, false, true); }},
-    {"reject",
-     [](Interpreter& i, const Value& v, const Arguments& a) { return select(i, v, a, false, false); }},
-    {"selectattr",
-     [](Interpreter& i, const Value& v, const Arguments& a) { return select(i, v, a, true, true); }},
-    {"rejectattr",
-     [](Interpreter& i, const Value& v, const Arguments& a) { return select(i, v, a, true, false); }},
+    {"select", [](Interpreter& i, const Value& v,
+                  const Arguments& a) { return select(i, v, a, false, true); }},
+    {"reject", [](Interpreter& i, const Value& v,
+                  const Arguments& a) { return select(i, v, a, false, false); }},
+    {"selectattr", [](Interpreter& i, const Value& v,
+                      const Arguments& a) { return select(i, v, a, true, true); }},
+    {"rejectattr", [](Interpreter& i, const Value& v,
+                      const Arguments& a) { return select(i, v, a, true, false); }},
 });
 
 }  // namespace

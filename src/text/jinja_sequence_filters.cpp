@@ -297,8 +297,8 @@ Value unique(Interpreter&, const Value& value, const Arguments& arguments) {
       if (!state->case_sensitive) key = ignore_case(key);
       const uint64_t hash = hash_value(key);
       const auto [begin, end] = state->seen.equal_range(hash);
-      const bool is_known = std::any_of(
-          begin, end, [&key](const auto& entry) { return equals(entry.second, key); });
+      const bool is_known =
+          std::any_of(begin, end, [&key](const auto& entry) { return equals(entry.second, key); });
       if (is_known) continue;
       state->seen.emplace(hash, std::move(key));
       return true;
@@ -328,9 +328,8 @@ Value groupby(Interpreter&, const Value& value, const Arguments& arguments) {
     const Value key = key_of(all[begin]);
     while (end < all.size() && equals(key_of(all[end]), key)) ++end;
     end = std::max(end, begin + 1);
-    out.push_back(group(real_key(all[begin]),
-                        {all.begin() + static_cast<ptrdiff_t>(begin),
-                         all.begin() + static_cast<ptrdiff_t>(end)}));
+    out.push_back(group(real_key(all[begin]), {all.begin() + static_cast<ptrdiff_t>(begin),
+                                               all.begin() + static_cast<ptrdiff_t>(end)}));
   }
   return Value::list(std::move(out));
 }

@@ -45,8 +45,8 @@ Int find_in(const char* name, const Value& self, const Arguments& arguments, boo
   const Text text = decoded(self), part = decode(p.text_of(0));
   Int start = 0, end = 0;
   if (!bounds(p, 1, static_cast<Int>(text.size()), start, end)) return -1;
-  const std::u32string_view within =
-      std::u32string_view(text).substr(static_cast<size_t>(start), static_cast<size_t>(end - start));
+  const std::u32string_view within = std::u32string_view(text).substr(
+      static_cast<size_t>(start), static_cast<size_t>(end - start));
   const size_t at = from_right ? within.rfind(part) : within.find(part);
   return at == within.npos ? -1 : start + static_cast<Int>(at);
 }
@@ -63,8 +63,8 @@ Value count(Interpreter&, const Value& self, const Arguments& arguments) {
   Int start = 0, end = 0;
   if (!bounds(p, 1, static_cast<Int>(text.size()), start, end)) return Value::integer(0);
   if (part.empty()) return Value::integer(end - start + 1);
-  const std::u32string_view within =
-      std::u32string_view(text).substr(static_cast<size_t>(start), static_cast<size_t>(end - start));
+  const std::u32string_view within = std::u32string_view(text).substr(
+      static_cast<size_t>(start), static_cast<size_t>(end - start));
   Int n = 0;
   for (size_t at = 0; (at = within.find(part, at)) != within.npos; at += part.size()) ++n;
   return Value::integer(n);
@@ -203,8 +203,8 @@ Value join(Interpreter&, const Value& self, const Arguments& arguments) {
     } else if (item.is(Kind::kStr)) {
       grow(out, item.text());
     } else {
-      fail("TypeError", fmt::format("sequence item {}: expected str instance, {} found", n,
-                                    type_name(item)));
+      fail("TypeError",
+           fmt::format("sequence item {}: expected str instance, {} found", n, type_name(item)));
     }
     ++n;
   }
@@ -299,7 +299,8 @@ Value remove_affix(const char* name, const Value& self, const Arguments& argumen
   const Parameters p(name, arguments, {""}, 1);
   const std::string &text = self.text(), &affix = p.text_of(0);
   if (at_end ? !text.ends_with(affix) : !text.starts_with(affix)) return self;
-  return like(self, at_end ? text.substr(0, text.size() - affix.size()) : text.substr(affix.size()));
+  return like(self,
+              at_end ? text.substr(0, text.size() - affix.size()) : text.substr(affix.size()));
 }
 
 /// A method without arguments that gives the text in another case.
@@ -322,9 +323,8 @@ Value has_case(const char* name, const Value& self, const Arguments& arguments,
                bool (*is_right)(char32_t) noexcept, bool (*is_wrong)(char32_t) noexcept) {
   const Parameters p(name, arguments, {}, 0);
   const Text text = decoded(self);
-  const bool none_wrong = std::none_of(text.begin(), text.end(), [is_wrong](char32_t c) {
-    return is_wrong(c) || is_title(c);
-  });
+  const bool none_wrong = std::none_of(
+      text.begin(), text.end(), [is_wrong](char32_t c) { return is_wrong(c) || is_title(c); });
   return Value::boolean(none_wrong && std::any_of(text.begin(), text.end(), is_right));
 }
 
@@ -378,10 +378,8 @@ Value unsupported(Interpreter&, const Value&, const Arguments&) {
 }
 
 constexpr auto kMethods = std::to_array<Method>({
-    {"capitalize",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return recased("capitalize", s, a, capitalize);
-     }},
+    {"capitalize", [](Interpreter&, const Value& s,
+                      const Arguments& a) { return recased("capitalize", s, a, capitalize); }},
     {"casefold", [](Interpreter&, const Value& s,
                     const Arguments& a) { return recased("casefold", s, a, casefold); }},
     {"center", [](Interpreter&, const Value& s,
@@ -393,10 +391,8 @@ constexpr auto kMethods = std::to_array<Method>({
        return Value::boolean(has_affix("endswith", s, a, true));
      }},
     {"expandtabs", expand_tabs},
-    {"find",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return Value::integer(find_in("find", s, a, false));
-     }},
+    {"find", [](Interpreter&, const Value& s,
+                const Arguments& a) { return Value::integer(find_in("find", s, a, false)); }},
     {"format", format},
     {"format_map", format_map},
     {"index", [](Interpreter&, const Value& s,
@@ -411,20 +407,16 @@ constexpr auto kMethods = std::to_array<Method>({
     {"isdigit", [](Interpreter&, const Value& s,
                    const Arguments& a) { return all_of("isdigit", s, a, is_digit); }},
     {"isidentifier", is_identifier},
-    {"islower",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return has_case("islower", s, a, is_lower, is_upper);
-     }},
+    {"islower", [](Interpreter&, const Value& s,
+                   const Arguments& a) { return has_case("islower", s, a, is_lower, is_upper); }},
     {"isnumeric", [](Interpreter&, const Value& s,
                      const Arguments& a) { return all_of("isnumeric", s, a, is_numeric); }},
     {"isprintable", is_printable_text},
     {"isspace", [](Interpreter&, const Value& s,
                    const Arguments& a) { return all_of("isspace", s, a, is_space); }},
     {"istitle", is_titled},
-    {"isupper",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return has_case("isupper", s, a, is_upper, is_lower);
-     }},
+    {"isupper", [](Interpreter&, const Value& s,
+                   const Arguments& a) { return has_case("isupper", s, a, is_upper, is_lower); }},
     {"join", join},
     {"ljust", [](Interpreter&, const Value& s,
                  const Arguments& a) { return pad("ljust", s, a, Side::kRight); }},
@@ -435,36 +427,29 @@ constexpr auto kMethods = std::to_array<Method>({
     {"maketrans", unsupported},
     {"partition", [](Interpreter&, const Value& s,
                      const Arguments& a) { return partition("partition", s, a, false); }},
-    {"removeprefix",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return remove_affix("removeprefix", s, a, false);
-     }},
-    {"removesuffix",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return remove_affix("removesuffix", s, a, true);
-     }},
+    {"removeprefix", [](Interpreter&, const Value& s,
+                        const Arguments& a) { return remove_affix("removeprefix", s, a, false); }},
+    {"removesuffix", [](Interpreter&, const Value& s,
+                        const Arguments& a) { return remove_affix("removesuffix", s, a, true); }},
     {"replace", replace},
-    {"rfind",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return Value::integer(find_in("rfind", s, a, true));
-     }},
+    {"rfind", [](Interpreter&, const Value& s,
+                 const Arguments& a) { return Value::integer(find_in("rfind", s, a, true)); }},
     {"rindex", [](Interpreter&, const Value& s,
                   const Arguments& a) { return index_in("rindex", s, a, true); }},
     {"rjust", [](Interpreter&, const Value& s,
                  const Arguments& a) { return pad("rjust", s, a, Side::kLeft); }},
     {"rpartition", [](Interpreter&, const Value& s,
                       const Arguments& a) { return partition("rpartition", s, a, true); }},
-    {"rsplit", [](Interpreter&, const Value& s,
-                  const Arguments& a) { return split("rsplit", s, a, true); }},
+    {"rsplit",
+     [](Interpreter&, const Value& s, const Arguments& a) { return split("rsplit", s, a, true); }},
     {"rstrip", [](Interpreter&, const Value& s,
                   const Arguments& a) { return strip("rstrip", s, a, Side::kRight); }},
-    {"split", [](Interpreter&, const Value& s,
-                 const Arguments& a) { return split("split", s, a, false); }},
+    {"split",
+     [](Interpreter&, const Value& s, const Arguments& a) { return split("split", s, a, false); }},
     {"splitlines", split_lines},
     {"startswith",
-     [](Interpreter&, const Value& s, const Arguments& a) {
-       return Value::boolean(has_affix("startswith", s, a, false));
-     }},
+     [](Interpreter&, const Value& s,
+        const Arguments& a) { return Value::boolean(has_affix("startswith", s, a, false)); }},
     {"strip", [](Interpreter&, const Value& s,
                  const Arguments& a) { return strip("strip", s, a, Side::kBoth); }},
     {"swapcase", [](Interpreter&, const Value& s,
@@ -480,9 +465,9 @@ constexpr auto kMethods = std::to_array<Method>({
 }  // namespace
 
 const Method* find_str_method(std::string_view name) noexcept {
-  const auto* found =
-      std::lower_bound(kMethods.begin(), kMethods.end(), name,
-                       [](const Method& method, std::string_view key) { return method.name < key; });
+  const auto* found = std::lower_bound(
+      kMethods.begin(), kMethods.end(), name,
+      [](const Method& method, std::string_view key) { return method.name < key; });
   return found != kMethods.end() && found->name == name ? found : nullptr;
 }
 

@@ -141,9 +141,9 @@ Value get_slice(const Value& object, const Value& start, const Value& stop, cons
   if (object.is(Kind::kUndefined)) fail_undefined(object);
   if (object.is(Kind::kDict)) fail("KeyError", "a slice is no key of the dict");
   Int size = 0;
-  if (object.is(Kind::kView) || object.is(Kind::kInstance) ||
-      !length(object, size)) {
-    fail("TypeError", fmt::format("'{}' object is not subscriptable by a slice", type_name(object)));
+  if (object.is(Kind::kView) || object.is(Kind::kInstance) || !length(object, size)) {
+    fail("TypeError",
+         fmt::format("'{}' object is not subscriptable by a slice", type_name(object)));
   }
   for (const Value* bound : {&start, &stop, &step}) {
     if (!bound->is(Kind::kNone) && !bound->is_integral()) {
@@ -263,11 +263,12 @@ bool reversed(const Value& value, Value& out) {
       return false;
   }
   auto rest = std::make_shared<List>(collect(value));
-  out = Iterator::make(type, rest->nesting() + 1, [rest, left = rest->items.size()](Value& item) mutable {
-    if (left == 0) return false;
-    item = rest->items[--left];
-    return true;
-  });
+  out = Iterator::make(type, rest->nesting() + 1,
+                       [rest, left = rest->items.size()](Value& item) mutable {
+                         if (left == 0) return false;
+                         item = rest->items[--left];
+                         return true;
+                       });
   return true;
 }
 

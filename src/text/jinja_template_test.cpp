@@ -120,8 +120,9 @@ TEST(JinjaTemplate, ErrorsNameLineAndCause) {
             "test: line 1: UndefinedError: 'dict object' has no attribute 'content'");
   EXPECT_EQ(error_of("x\n{{ 1 | nofilter }}"),
             "test: line 2: TemplateSyntaxError: No filter named 'nofilter'.");
-  EXPECT_EQ(error_of("{{ [].append(1) }}"),
-            "test: line 1: SecurityError: access to attribute 'append' of 'list' object is unsafe.");
+  EXPECT_EQ(
+      error_of("{{ [].append(1) }}"),
+      "test: line 1: SecurityError: access to attribute 'append' of 'list' object is unsafe.");
   EXPECT_EQ(error_of("{% macro m(a) %}\n{{ a + 1 }}{% endmacro %}\n\n{{ m('x') }}"),
             "test: line 2: TypeError: can only concatenate str (not \"int\") to str");
   EXPECT_EQ(error_of("{{ '\xff' }}"), "test: the template is not UTF-8");
@@ -145,10 +146,13 @@ TEST(JinjaTemplate, HostileTemplatesEnd) {
       "{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
       "{% set ns = namespace(s='ab') %}"
       "{% for i in range(99) %}{% set ns.s = ns.s.replace('a', ns.s) %}{% endfor %}",
-      "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}",
-      "{% set ns = namespace(x=[1]) %}{% for i in range(9999) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+      "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor "
+      "%}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(9999) %}{% set ns.x = ns.x + ns.x %}{% "
+      "endfor %}",
       "{% set ns = namespace(g=[1]) %}"
-      "{% for i in range(99999) %}{% set ns.g = ns.g | map('string') %}{% endfor %}{{ ns.g | list }}",
+      "{% for i in range(99999) %}{% set ns.g = ns.g | map('string') %}{% endfor %}{{ ns.g | list "
+      "}}",
       "{{ 10 ** 99 }}",
       "{{ ('a' * 9999999) | list | join('a' * 9999999) }}",
       "{{ [1, 2] | batch(99999999999, 'x') | list }}",
@@ -170,11 +174,12 @@ TEST(JinjaTemplate, HostileSyntaxEnds) {
     return out;
   };
   for (const std::string& source :
-       {"{{ " + repeated("(", 100000), "{{ " + repeated("[", 100000), "{{ " + repeated("-", 100000) + "1 }}",
-        "{{ " + repeated("{'a':", 100000), "{{ a" + repeated("|upper", 100000) + " }}",
-        "{{ a" + repeated(".b", 100000) + " }}", "{{ " + repeated("not ", 100000) + "1 }}",
-        "{{ 1" + repeated("+1", 100000) + " }}", repeated("{% if a %}", 100000),
-        "{{ a" + repeated(" if a else a", 100000) + " }}", repeated("{% for a in b %}", 100000),
+       {"{{ " + repeated("(", 100000), "{{ " + repeated("[", 100000),
+        "{{ " + repeated("-", 100000) + "1 }}", "{{ " + repeated("{'a':", 100000),
+        "{{ a" + repeated("|upper", 100000) + " }}", "{{ a" + repeated(".b", 100000) + " }}",
+        "{{ " + repeated("not ", 100000) + "1 }}", "{{ 1" + repeated("+1", 100000) + " }}",
+        repeated("{% if a %}", 100000), "{{ a" + repeated(" if a else a", 100000) + " }}",
+        repeated("{% for a in b %}", 100000),
         "{% if a %}" + repeated("{% elif a %}", 100000) + "{% endif %}"}) {
     EXPECT_FALSE(error_of(source).empty()) << source.substr(0, 20);
   }
@@ -203,11 +208,11 @@ TEST(JinjaTemplate, OneTemplateInManyRenderings) {
 }
 
 TEST(JinjaTemplate, GenerationSpans) {
-  const Rendering rendering =
-      Template::parse("é{% generation %}one{% endgeneration %}, {% for x in [1, 2] %}"
-                      "{% generation %}{{ x }}!{% endgeneration %}{% endfor %}.",
-                      "test")
-          .render(Json::object());
+  const Rendering rendering = Template::parse(
+                                  "é{% generation %}one{% endgeneration %}, {% for x in [1, 2] %}"
+                                  "{% generation %}{{ x }}!{% endgeneration %}{% endfor %}.",
+                                  "test")
+                                  .render(Json::object());
   EXPECT_EQ(rendering.text, "éone, 1!2!.");
   ASSERT_EQ(rendering.generations.size(), 3u);
   EXPECT_EQ(rendering.text.substr(rendering.generations[0].begin, 3), "one");

@@ -136,8 +136,7 @@ const std::unordered_map<std::string_view, Test>& tests() {
 
 bool has_test(std::string_view name) noexcept { return tests().contains(name); }
 
-bool Interpreter::call_test(std::string_view name, const Value& value,
-                            const Arguments& arguments) {
+bool Interpreter::call_test(std::string_view name, const Value& value, const Arguments& arguments) {
   const auto found = tests().find(name);
   if (found == tests().end()) {
     fail("TemplateRuntimeError", fmt::format("No test named {} found.", repr_string(name)));

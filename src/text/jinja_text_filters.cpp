@@ -80,9 +80,8 @@ Value indent(Interpreter&, const Value& value, const Arguments& arguments) {
   }
   std::string indention = "    ";
   if (p.has(0)) {
-    indention = p[0].is(Kind::kStr)
-                    ? p[0].text()
-                    : binary(Operator::kMultiply, Value::string(" "), p[0]).text();
+    indention = p[0].is(Kind::kStr) ? p[0].text()
+                                    : binary(Operator::kMultiply, Value::string(" "), p[0]).text();
   }
   const bool blank = p.truth_of(2, false);
   const std::string text = value.text() + "\n";
@@ -114,7 +113,8 @@ Value truncate(Interpreter&, const Value& value, const Arguments& arguments) {
   if (!value.is(Kind::kStr)) {
     fail("TypeError", fmt::format("truncate wants a string, not {}", type_name(value)));
   }
-  std::string text = value.text().substr(0, byte_offset(value.text(), static_cast<size_t>(n - n_end)));
+  std::string text =
+      value.text().substr(0, byte_offset(value.text(), static_cast<size_t>(n - n_end)));
   if (!p.truth_of(1, false)) text = text.substr(0, text.rfind(' '));
   return binary(Operator::kAdd, like(value, std::move(text)), p.has(2) ? p[2] : Value::string(end));
 }
@@ -133,8 +133,7 @@ Value wordcount(Interpreter&, const Value& value, const Arguments& arguments) {
 
 Value format(Interpreter&, const Value& value, const Arguments& arguments) {
   if (!arguments.positional.empty() && !arguments.named.empty()) {
-    fail("FilterArgumentError",
-         "can't handle positional and keyword arguments at the same time");
+    fail("FilterArgumentError", "can't handle positional and keyword arguments at the same time");
   }
   if (arguments.named.empty()) {
     return format_percent(soft_string(value), Value::tuple(arguments.positional));
@@ -163,9 +162,9 @@ std::string quoted(const Value& value, bool in_query) {
   std::string out;
   for (const char c : to_str(value)) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                          (c >= '0' && c <= '9') || std::string_view("_.-~").find(c) != std::string_view::npos ||
-                          (c == '/' && !in_query);
+    const bool is_plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+        std::string_view("_.-~").find(c) != std::string_view::npos || (c == '/' && !in_query);
     if (is_plain) {
       out += c;
     } else if (c == ' ' && in_query) {
@@ -183,7 +182,8 @@ Value urlencode(Interpreter&, const Value& value, const Arguments& arguments) {
   if (value.is(Kind::kStr) || !is_iterable(value)) return Value::string(quoted(value, false));
   std::vector<Value> pairs;
   if (value.is(Kind::kDict)) {
-    for (const auto& [key, entry] : value.dict().items()) pairs.push_back(Value::tuple({key, entry}));
+    for (const auto& [key, entry] : value.dict().items())
+      pairs.push_back(Value::tuple({key, entry}));
   } else {
     pairs = collect(value);
   }

@@ -16,9 +16,15 @@ utf8proc_category_t category(char32_t c) noexcept {
 
 bool is_continuation(char c) noexcept { return (static_cast<unsigned char>(c) & 0xc0u) == 0x80u; }
 
-char32_t simple_upper(char32_t c) { return static_cast<char32_t>(utf8proc_toupper(static_cast<int>(c))); }
-char32_t simple_lower(char32_t c) { return static_cast<char32_t>(utf8proc_tolower(static_cast<int>(c))); }
-char32_t simple_title(char32_t c) { return static_cast<char32_t>(utf8proc_totitle(static_cast<int>(c))); }
+char32_t simple_upper(char32_t c) {
+  return static_cast<char32_t>(utf8proc_toupper(static_cast<int>(c)));
+}
+char32_t simple_lower(char32_t c) {
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<int>(c)));
+}
+char32_t simple_title(char32_t c) {
+  return static_cast<char32_t>(utf8proc_totitle(static_cast<int>(c)));
+}
 
 void append_upper(std::u32string& out, char32_t c) {
   if (const SpecialCase* special = find_special_case(c)) {

@@ -21,8 +21,8 @@ size_t count_code_points(std::string_view text) noexcept;
 size_t byte_offset(std::string_view text, size_t index) noexcept;
 bool is_valid_utf8(std::string_view text) noexcept;
 
-bool is_space(char32_t c) noexcept;        // str.isspace, \s of a pattern
-bool is_printable(char32_t c) noexcept;    // str.isprintable
+bool is_space(char32_t c) noexcept;      // str.isspace, \s of a pattern
+bool is_printable(char32_t c) noexcept;  // str.isprintable
 bool is_alpha(char32_t c) noexcept;
 bool is_decimal(char32_t c) noexcept;
 bool is_digit(char32_t c) noexcept;

@@ -133,8 +133,7 @@ Value View::at(size_t index) const {
 }
 
 Value Iterator::make(const char* type, int nesting, Next next) {
-  return Value::object(Kind::kIterator,
-                       std::make_shared<Iterator>(type, nesting, std::move(next)));
+  return Value::object(Kind::kIterator, std::make_shared<Iterator>(type, nesting, std::move(next)));
 }
 
 const Value* Namespace::find(std::string_view name) const noexcept {

@@ -60,7 +60,7 @@ class Object {
 
 struct Str;
 struct List;
-struct Dict;
+class Dict;
 
 class Value {
  public:
@@ -188,7 +188,8 @@ struct Namespace final : Object {
 };
 
 struct Undefined final : Object {
-  Undefined(std::string hint_, const char* type_) : Object(sizeof(Undefined), 0), hint(std::move(hint_)), type(type_) {}
+  Undefined(std::string hint_, const char* type_)
+      : Object(sizeof(Undefined), 0), hint(std::move(hint_)), type(type_) {}
   std::string hint;  // the message
   const char* type;  // of the error
 };
