@@ -119,6 +119,8 @@ bool equals(const Value& a, const Value& b) {
     case Kind::kNone:
       return true;
     case Kind::kStr:
+      if (a.text().size() != b.text().size()) return false;
+      check_string_size(a.text().size());
       return a.text() == b.text();
     case Kind::kList:
     case Kind::kTuple:
@@ -140,6 +142,7 @@ bool compare(const Value& a, const Value& b, Order order) {
   if (b.is(Kind::kUndefined)) fail_undefined(b);
   if (a.is_number() && b.is_number()) return decide(compare_numbers(a, b), order);
   if (a.is(Kind::kStr) && b.is(Kind::kStr)) {
+    check_string_size(std::min(a.text().size(), b.text().size()));
     const int sign = a.text().compare(b.text());
     return decide(sign < 0 ? -1 : sign > 0 ? 1 : 0, order);
   }
@@ -164,6 +167,7 @@ uint64_t hash_value(const Value& value) {
       return std::hash<double>()(number);
     }
     case Kind::kStr:
+      check_string_size(value.text().size());
       return std::hash<std::string>()(value.text());
     case Kind::kTuple: {
       uint64_t hash = 7;

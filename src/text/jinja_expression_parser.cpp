@@ -468,7 +468,10 @@ ExprPtr ExpressionParser::parse_call(ExprPtr function) {
 
 std::string ExpressionParser::parse_dotted_name() {
   std::string name = expect(TokenKind::kName).text;
-  while (skip_operator(".")) name += "." + expect(TokenKind::kName).text;
+  while (skip_operator(".")) {
+    name += '.';
+    name += expect(TokenKind::kName).text;
+  }
   return name;
 }
 

@@ -108,7 +108,7 @@ Spec parse_spec(std::string_view text) {
   }
   // With a fill of its own the zero belongs to the width.
   if (at('0') && !has_fill) {
-    spec.fill = "0";
+    spec.fill.assign(1, '0');
     spec.zero_fills = spec.align == '\0';
     ++pos;
   }
@@ -179,7 +179,7 @@ void group_digits(NumberText& number, Spec& spec, size_t every) {
   std::string shown = grouped(number.digits, spec.grouping, every);
   while (fills && static_cast<Int>(around + shown.size()) < spec.width) {
     check_string_size(shown.size() + 1);
-    number.digits.insert(0, "0");
+    number.digits.insert(number.digits.begin(), '0');
     shown = grouped(number.digits, spec.grouping, every);
   }
   number.digits = std::move(shown);

@@ -6,6 +6,7 @@
 
 #include "text/jinja_call.h"
 #include "text/jinja_format.h"
+#include "text/jinja_unicode.h"
 
 namespace lockstep::jinja {
 namespace {
@@ -245,7 +246,7 @@ bool contains(const Value& container, const Value& item) {
              fmt::format("'in <string>' requires string as left operand, not {}", type_name(item)));
       }
       check_string_size(container.text().size());
-      return container.text().find(item.text()) != std::string::npos;
+      return find_text(container.text(), item.text()) != std::string::npos;
     case Kind::kDict:
       return container.dict().find(item) != nullptr;
     case Kind::kRange:

@@ -39,16 +39,31 @@ bool bounds(const Parameters& p, size_t first, Int size, Int& start, Int& end) {
   return start <= end;
 }
 
+/// The part of a method's text that its bounds mean, by its first character; false when they cross.
+bool bounded(const Parameters& p, const Value& self, Int& start, std::string_view& within) {
+  check_string_size(self.text().size());
+  Int end = 0;
+  if (!bounds(p, 1, static_cast<Int>(self.str().length), start, end)) return false;
+  const std::string_view text = self.text();
+  if (start == 0 && end == static_cast<Int>(self.str().length)) {
+    within = text;
+    return true;
+  }
+  const std::string_view rest = text.substr(byte_offset(text, static_cast<size_t>(start)));
+  within = rest.substr(0, byte_offset(rest, static_cast<size_t>(end - start)));
+  return true;
+}
+
 /// Index of the first or last `part` in the bounds, -1 when there is none.
 Int find_in(const char* name, const Value& self, const Arguments& arguments, bool from_right) {
   const Parameters p(name, arguments, {"", "", ""}, 1);
-  const Text text = decoded(self), part = decode(p.text_of(0));
-  Int start = 0, end = 0;
-  if (!bounds(p, 1, static_cast<Int>(text.size()), start, end)) return -1;
-  const std::u32string_view within = std::u32string_view(text).substr(
-      static_cast<size_t>(start), static_cast<size_t>(end - start));
-  const size_t at = from_right ? within.rfind(part) : within.find(part);
-  return at == within.npos ? -1 : start + static_cast<Int>(at);
+  const std::string& part = p.text_of(0);
+  Int start = 0;
+  std::string_view within;
+  if (!bounded(p, self, start, within)) return -1;
+  const size_t at = from_right ? find_last_text(within, part) : find_text(within, part);
+  if (at == within.npos) return -1;
+  return start + static_cast<Int>(count_code_points(within.substr(0, at)));
 }
 
 Value index_in(const char* name, const Value& self, const Arguments& arguments, bool from_right) {
@@ -59,14 +74,14 @@ Value index_in(const char* name, const Value& self, const Arguments& arguments, 
 
 Value count(Interpreter&, const Value& self, const Arguments& arguments) {
   const Parameters p("count", arguments, {"", "", ""}, 1);
-  const Text text = decoded(self), part = decode(p.text_of(0));
-  Int start = 0, end = 0;
-  if (!bounds(p, 1, static_cast<Int>(text.size()), start, end)) return Value::integer(0);
-  if (part.empty()) return Value::integer(end - start + 1);
-  const std::u32string_view within = std::u32string_view(text).substr(
-      static_cast<size_t>(start), static_cast<size_t>(end - start));
-  Int n = 0;
-  for (size_t at = 0; (at = within.find(part, at)) != within.npos; at += part.size()) ++n;
+  const std::string& part = p.text_of(0);
+  Int start = 0, n = 0;
+  std::string_view within;
+  if (!bounded(p, self, start, within)) return Value::integer(0);
+  if (part.empty()) return Value::integer(static_cast<Int>(count_code_points(within)) + 1);
+  for (size_t at = 0; (at = find_text(within, part)) != within.npos; ++n) {
+    within.remove_prefix(at + part.size());
+  }
   return Value::integer(n);
 }
 
@@ -74,25 +89,23 @@ bool has_affix(const char* name, const Value& self, const Arguments& arguments, 
   const Parameters p(name, arguments, {"", "", ""}, 1);
   std::vector<Value> parts{p[0]};
   if (p[0].is(Kind::kTuple)) parts = p[0].items();
-  const Text text = decoded(self);
-  Int start = 0, end = 0;
-  const bool in_bounds = bounds(p, 1, static_cast<Int>(text.size()), start, end);
+  Int start = 0;
+  std::string_view within;
+  const bool in_bounds = bounded(p, self, start, within);
   for (const Value& part : parts) {
     if (!part.is(Kind::kStr)) {
       fail("TypeError", fmt::format("{} first arg must be str or a tuple of str, not {}", name,
                                     type_name(part)));
     }
     if (!in_bounds) continue;
-    const auto within = std::u32string_view(text).substr(static_cast<size_t>(start),
-                                                         static_cast<size_t>(end - start));
-    const Text affix = decode(part.text());
-    if (at_end ? within.ends_with(affix) : within.starts_with(affix)) return true;
+    if (at_end ? within.ends_with(part.text()) : within.starts_with(part.text())) return true;
   }
   return false;
 }
 
 Value strip(const char* name, const Value& self, const Arguments& arguments, Side side) {
   const Parameters p(name, arguments, {""}, 0);
+  check_string_size(self.text().size());
   if (p.is_none(0)) return like(self, std::string(strip_space(self.text(), side)));
   const Text text = decoded(self), characters = decode(p.text_of(0));
   size_t begin = 0, end = text.size();
@@ -102,42 +115,45 @@ Value strip(const char* name, const Value& self, const Arguments& arguments, Sid
   return like(self, std::u32string_view(text).substr(begin, end - begin));
 }
 
+/// Where the last white space of `text` ends; 0 where it has none.
+size_t after_last_space(std::string_view text) {
+  for (size_t end = text.size(); end > 0;) {
+    size_t begin = end - 1;
+    while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xc0u) == 0x80u) --begin;
+    size_t next = begin;
+    if (is_space(next_code_point(text, next))) return end;
+    end = begin;
+  }
+  return 0;
+}
+
+size_t first_space(std::string_view text) {
+  for (size_t pos = 0; pos < text.size();) {
+    const size_t at = pos;
+    if (is_space(next_code_point(text, pos))) return at;
+  }
+  return text.size();
+}
+
 void split_space(std::string_view text, Int limit, bool from_right,
                  std::vector<std::string_view>& parts) {
   for (;;) {
     text = strip_space(text, from_right ? Side::kRight : Side::kLeft);
     if (text.empty()) return;
     if (limit >= 0 && static_cast<Int>(parts.size()) >= limit) {
-      parts.push_back(strip_space(text, from_right ? Side::kRight : Side::kBoth));
-      // What is left keeps its far end, but for the side it was stripped on.
-      if (!from_right) parts.back() = text;
+      parts.push_back(text);
       return;
     }
-    size_t begin = 0, end = text.size();
-    if (from_right) {
-      for (size_t pos = 0; pos < text.size();) {
-        if (is_space(next_code_point(text, pos))) begin = pos;
-      }
-      parts.push_back(text.substr(begin));
-      text = text.substr(0, begin);
-    } else {
-      for (size_t pos = 0; pos < text.size();) {
-        const size_t at = pos;
-        if (is_space(next_code_point(text, pos))) {
-          end = at;
-          break;
-        }
-      }
-      parts.push_back(text.substr(0, end));
-      text = text.substr(end);
-    }
+    const size_t cut = from_right ? after_last_space(text) : first_space(text);
+    parts.push_back(from_right ? text.substr(cut) : text.substr(0, cut));
+    text = from_right ? text.substr(0, cut) : text.substr(cut);
   }
 }
 
 void split_at(std::string_view text, std::string_view separator, Int limit, bool from_right,
               std::vector<std::string_view>& parts) {
   while (limit < 0 || static_cast<Int>(parts.size()) < limit) {
-    const size_t at = from_right ? text.rfind(separator) : text.find(separator);
+    const size_t at = from_right ? find_last_text(text, separator) : find_text(text, separator);
     if (at == text.npos) break;
     if (from_right) {
       parts.push_back(text.substr(at + separator.size()));
@@ -183,7 +199,7 @@ Value partition(const char* name, const Value& self, const Arguments& arguments,
   const Parameters p(name, arguments, {""}, 1);
   const std::string &text = self.text(), &separator = p.text_of(0);
   if (separator.empty()) fail("ValueError", "empty separator");
-  const size_t at = from_right ? text.rfind(separator) : text.find(separator);
+  const size_t at = from_right ? find_last_text(text, separator) : find_text(text, separator);
   if (at == text.npos) {
     const Value none = like(self, std::string());
     return from_right ? Value::tuple({none, none, self}) : Value::tuple({self, none, none});
@@ -231,10 +247,11 @@ Value replace(Interpreter&, const Value& self, const Arguments& arguments) {
       out.append(text, at, pos - at);
     }
   } else {
-    for (size_t at = 0; left != 0 && (at = text.find(old, pos)) != text.npos; --left) {
-      grow(out, std::string_view(text).substr(pos, at - pos));
+    const std::string_view all = text;
+    for (size_t at = 0; left != 0 && (at = find_text(all.substr(pos), old)) != all.npos; --left) {
+      grow(out, all.substr(pos, at));
       grow(out, fresh);
-      pos = at + old.size();
+      pos += at + old.size();
     }
   }
   grow(out, std::string_view(text).substr(pos));

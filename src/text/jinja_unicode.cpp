@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "text/jinja_case.h"
 
@@ -286,6 +287,21 @@ std::u32string titlecase(std::u32string_view text) {
     inside = is_cased(text[i]);
   }
   return out;
+}
+
+size_t find_text(std::string_view text, std::string_view part) noexcept {
+  if (part.empty()) return 0;
+  const void* found = ::memmem(text.data(), text.size(), part.data(), part.size());
+  return found == nullptr ? text.npos
+                          : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t find_last_text(std::string_view text, std::string_view part) {
+  constexpr size_t kShort = 16;
+  if (part.size() <= kShort) return text.rfind(part);
+  const std::string backwards(text.rbegin(), text.rend());
+  const size_t at = find_text(backwards, std::string(part.rbegin(), part.rend()));
+  return at == text.npos ? at : text.size() - at - part.size();
 }
 
 std::string_view strip_space(std::string_view text, Side side) noexcept {

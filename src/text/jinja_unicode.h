@@ -44,6 +44,11 @@ std::u32string swapcase(std::u32string_view text);
 std::u32string capitalize(std::u32string_view text);
 std::u32string titlecase(std::u32string_view text);
 
+/// Where `part` first or last occurs in `text`; npos when it does not. Linear time, whatever the
+/// two are, where std::string's own search is not.
+size_t find_text(std::string_view text, std::string_view part) noexcept;
+size_t find_last_text(std::string_view text, std::string_view part);
+
 /// As str.strip() without argument, from the sides asked for.
 enum class Side { kLeft, kRight, kBoth };
 std::string_view strip_space(std::string_view text, Side side) noexcept;

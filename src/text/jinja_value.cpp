@@ -105,6 +105,7 @@ const Value* Dict::lookup(uint64_t hash, const Value& key) const {
 
 const Value* Dict::find(const Value& key) const { return lookup(hash_value(key), key); }
 const Value* Dict::find(std::string_view key) const {
+  check_string_size(key.size());
   if (index_.empty()) {
     for (const Item& item : items_) {
       if (item.first.is(Kind::kStr) && item.first.text() == key) return &item.second;
