@@ -40,7 +40,8 @@ inline std::vector<float> linear_inv_freq(std::vector<float> inv_freq, double fa
 }
 
 /// Llama 3.1: long wavelengths are divided by `factor`, middle ones blended
-/// (_compute_llama3_parameters). Scalars enter torch's float32 arithmetic rounded to float32.
+/// (_compute_llama3_parameters). Scalars enter torch's float32 arithmetic rounded to float32, and a
+/// scalar over a tensor is the tensor's reciprocal times the scalar, two roundings.
 inline std::vector<float> llama3_inv_freq(std::vector<float> inv_freq, double factor,
                                           double low_freq_factor, double high_freq_factor,
                                           double original_length) {
@@ -48,14 +49,14 @@ inline std::vector<float> llama3_inv_freq(std::vector<float> inv_freq, double fa
   const auto low_wavelen = static_cast<float>(original_length / low_freq_factor);
   const auto high_wavelen = static_cast<float>(original_length / high_freq_factor);
   for (float& freq : inv_freq) {
-    const float wavelen = static_cast<float>(2 * 3.14159265358979323846) / freq;
+    const float wavelen = 1.0f / freq * static_cast<float>(2 * 3.14159265358979323846);
     const float scaled = wavelen > low_wavelen ? freq / f : freq;
     const bool medium = !(wavelen < high_wavelen) && !(wavelen > low_wavelen);
     if (!medium) {
       freq = scaled;
       continue;
     }
-    const float quotient = static_cast<float>(original_length) / wavelen;
+    const float quotient = 1.0f / wavelen * static_cast<float>(original_length);
     const float smooth = (quotient - static_cast<float>(low_freq_factor)) /
                          static_cast<float>(high_freq_factor - low_freq_factor);
     const float blended = (1.0f - smooth) * scaled / f;
