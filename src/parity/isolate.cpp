@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <set>
 
@@ -81,9 +82,7 @@ class RunReplay {
   }
 
   void run() {
-    match_calls();
-    find_known();
-    step_data();
+    prepare();
     run_whole();
     for (const auto& [path, value] : targets_) {
       try {
@@ -96,6 +95,14 @@ class RunReplay {
   }
 
  private:
+  using Caches = std::map<std::string, Tensor>;
+
+  void prepare() {
+    match_calls();
+    find_known();
+    step_data();
+  }
+
   void set(Symbol symbol, int64_t n) { now_[static_cast<size_t>(symbol)] = n; }
 
   std::vector<int64_t> shape_of(const TensorType& type) const {
@@ -152,40 +159,54 @@ class RunReplay {
     }
   }
 
-  // Which values of the port the reference recorded, and which of them are to be judged: outputs
-  // and named values, each once, in order of execution.
+  // As tensors of a dump are named; an input is what comes between two modules.
+  static std::string target_name(const lockstep::Tap& tap) {
+    if (tap.role == lockstep::Tap::Role::kOutput) return tap.path;
+    return tap.path + ":input" + (tap.index > 0 ? fmt::format(".{}", tap.index) : "");
+  }
+
+  // What the reference recorded of a tap of the port; null if nothing.
+  const Tap* recorded_of(const std::map<std::string, const Tap*>& recorded,
+                         const lockstep::Tap& tap) const {
+    TapInfo info;
+    info.path = tap.path;
+    info.role = tap.role == lockstep::Tap::Role::kInput ? TapRole::kInput : TapRole::kOutput;
+    info.index = static_cast<int>(tap.index);
+    info.call = static_cast<int>(tap.call);
+    if (const auto path = reference_call_.find(tap.path); path != reference_call_.end()) {
+      const auto call = path->second.find(info.call);
+      if (call != path->second.end()) info.call = call->second;
+    }
+    const auto at = recorded.find(tap_key(info));
+    return at == recorded.end() ? nullptr : at->second;
+  }
+
+  // Which values of the port the reference recorded: each is judged once, in order of execution,
+  // under the name of the module it comes out of, or else goes into.
   void find_known() {
     std::map<std::string, const Tap*> recorded;
     for (const Tap& tap : run_.taps) recorded.emplace(tap_key(tap.info), &tap);
     std::set<ValueId> judged;
+    std::vector<std::pair<std::string, ValueId>> unrecorded;
     for (const lockstep::Tap& tap : list_taps(graph_, "*", TapInputs::kYes)) {
-      TapInfo info;
-      info.path = tap.path;
-      info.role = tap.role == lockstep::Tap::Role::kInput ? TapRole::kInput : TapRole::kOutput;
-      info.index = static_cast<int>(tap.index);
-      info.call = static_cast<int>(tap.call);
-      if (const auto path = reference_call_.find(tap.path); path != reference_call_.end()) {
-        const auto call = path->second.find(info.call);
-        if (call != path->second.end()) info.call = call->second;
-      }
-      const auto at = recorded.find(tap_key(info));
-      if (at == recorded.end()) {
-        if (info.role == TapRole::kOutput && graph_.node(tap.value).kind == NodeKind::kOp) {
-          report_.not_replayed.push_back(
-              fmt::format("{} {}: the reference did not record it", run_.info.id, tap.path));
-        }
+      if (graph_.node(tap.value).kind != NodeKind::kOp) continue;
+      const Tap* reference = recorded_of(recorded, tap);
+      if (reference == nullptr) {
+        if (tap.role == lockstep::Tap::Role::kOutput) unrecorded.emplace_back(tap.path, tap.value);
         continue;
       }
-      const int64_t n = graph_.type(tap.value).shape.elements(now_);
-      if (at->second->view.elements() != n || graph_.node(tap.value).kind != NodeKind::kOp)
-        continue;
-      known_.emplace(tap.value, at->second);
-      if (info.role == TapRole::kOutput && judged.insert(tap.value).second) {
-        targets_.emplace_back(tap.path, tap.value);
-        classes_[tap.path] = tap.class_name;
-      }
+      if (reference->view.elements() != graph_.type(tap.value).shape.elements(now_)) continue;
+      known_.emplace(tap.value, reference);
+      if (!judged.insert(graph_.storage(tap.value)).second) continue;
+      targets_.emplace_back(target_name(tap), tap.value);
+      classes_[target_name(tap)] = tap.class_name;
     }
     for (const auto& [value, tap] : known_) known_values_.insert(value);
+    for (const auto& [path, value] : unrecorded) {
+      if (judged.contains(graph_.storage(value))) continue;
+      report_.not_replayed.push_back(
+          fmt::format("{} {}: the reference did not record it", run_.info.id, path));
+    }
   }
 
   void step_data() {
@@ -272,45 +293,75 @@ class RunReplay {
     }
   }
 
-  Tensor cache(const CacheInput& input, const TensorType& type) const {
-    Tensor tensor(type.dtype, shape_of(type));
-    if (n_new_ == total_) return tensor;
-    const std::string path = input.name.substr(1);
-    const bool paged = input.kind == LOCKSTEP_CACHE_PAGED;
-    const Run* from = paged ? &run_ : previous();
-    const Tap* tap = from == nullptr ? nullptr : find_tap(*from, path);
-    if (tap == nullptr) {
-      throw Error(ErrorCode::kNotFound,
-                  fmt::format("{} was not recorded before this step", input.name),
-                  "record the reference with --steps");
-    }
-    const View& to = tensor.view();
-    const int64_t wanted = paged ? tap->view.dim(0) * to.dim(1) * to.dim(3) : to.elements();
-    if (tap->view.elements() != wanted) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("{}: expected {}, the reference has {}", input.name, to_string(to),
-                              to_string(tap->view)));
-    }
-    if (!paged) return convert(tap->view, type.dtype, shape_of(type));
-    fill_pages(tensor, *tap);
-    return tensor;
+  // What the reference recorded of a cache before this step; null if nothing.
+  const Tap* recorded_cache(const CacheInput& input) const {
+    const Run* from = input.kind == LOCKSTEP_CACHE_PAGED ? &run_ : previous();
+    return from == nullptr ? nullptr : find_tap(*from, input.name.substr(1));
   }
 
-  void replay(const std::string& path, ValueId target) {
-    const Graph part = cut(graph_, target, known_values_);
+  void fill_cache(Tensor& cache, const CacheInput& input, const Tap& tap) const {
+    const bool paged = input.kind == LOCKSTEP_CACHE_PAGED;
+    const View& to = cache.view();
+    const int64_t wanted = paged ? tap.view.dim(0) * to.dim(1) * to.dim(3) : to.elements();
+    if (tap.view.elements() != wanted) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: expected {}, the reference has {}", input.name, to_string(to),
+                              to_string(tap.view)));
+    }
+    if (paged) {
+      fill_pages(cache, tap);
+    } else {
+      cache = convert(tap.view, to.dtype, {to.shape.begin(), to.shape.begin() + to.rank});
+    }
+  }
+
+  // Caches as they are before this run: the reference's, and what it keeps in another form (it has
+  // no latents) as the same piece of the graph leaves it on the runs before.
+  Caches caches_before(const Graph& part) {
+    Caches caches;
+    bool is_complete = true;
+    for (const CacheInput& input : part.caches) {
+      const TensorType& type = part.nodes[input.node].outputs[0];
+      caches.emplace(input.name, Tensor(type.dtype, shape_of(type)));
+      is_complete = is_complete && recorded_cache(input) != nullptr;
+    }
+    if (n_new_ == total_) return caches;
+    if (!is_complete) replay_before(part, caches);
+    for (const CacheInput& input : part.caches) {
+      const Tap* tap = recorded_cache(input);
+      if (tap != nullptr) fill_cache(caches.at(input.name), input, *tap);
+    }
+    return caches;
+  }
+
+  void replay_before(const Graph& part, Caches& caches) {
+    if (before_ == nullptr) {
+      const Run* run = previous();
+      if (run == nullptr) {
+        throw Error(ErrorCode::kNotFound,
+                    fmt::format("{} was not recorded before this step", part.caches[0].name),
+                    "record the reference with --steps");
+      }
+      before_ = std::make_unique<RunReplay>(pipeline_, reference_, *run, before_report_);
+      before_->prepare();
+    }
+    before_->set(Symbol::kCachePages, now_[static_cast<size_t>(Symbol::kCachePages)]);
+    if (before_->n_new_ != before_->total_) before_->replay_before(part, caches);
+    before_->execute(part, caches);
+  }
+
+  // The one output of `part` on what the reference recorded in this run. Writes the caches.
+  Tensor execute(const Graph& part, const Caches& caches) {
     std::vector<View> parameters;
     for (const Parameter& parameter : part.parameters) {
       parameters.push_back(weights_.at(parameter.path));
     }
     Executor executor(part, parameters, now_);
-    std::vector<Tensor> bound;
-    for (const CacheInput& input : part.caches) {
-      bound.push_back(cache(input, part.nodes[input.node].outputs[0]));
-      executor.bind_input(input.name, bound.back().view());
-    }
+    for (const auto& [name, tensor] : caches) executor.bind_input(name, tensor.view());
     for (const auto& [name, tensor] : inputs_) {
       if (executor.has_input(name)) executor.bind_input(name, tensor.view());
     }
+    std::vector<Tensor> bound;
     for (const auto& [value, tap] : known_) {
       if (!executor.has_input(value_name(value))) continue;
       const TensorType& type = graph_.type(value);
@@ -318,7 +369,13 @@ class RunReplay {
       executor.bind_input(value_name(value), bound.back().view());
     }
     executor.run(now_, pipeline_.context());
-    judge(path, target, part, relative_l2(executor.output(0), known_.at(target)->view));
+    return Tensor::copy_of(executor.output(0));
+  }
+
+  void replay(const std::string& path, ValueId target) {
+    const Graph part = cut(graph_, target, known_values_);
+    const Tensor found = execute(part, caches_before(part));
+    judge(path, target, part, relative_l2(found.view(), known_.at(target)->view));
   }
 
   void judge(const std::string& path, ValueId target, const Graph& part, double isolated) {
@@ -359,6 +416,8 @@ class RunReplay {
   std::map<std::string, Tensor> inputs_;
   std::map<ValueId, double> accumulated_;
   std::map<std::string, std::map<int, int>> reference_call_;  // by path: the port's -> its
+  std::unique_ptr<RunReplay> before_;  // the run that ended where this begins
+  IsolateReport before_report_;        // of no interest
 };
 
 }  // namespace
