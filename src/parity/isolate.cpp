@@ -27,7 +27,6 @@ constexpr double kFloorFactor = 3;
 constexpr double kFloat32Bar = 1e-6;
 // Of a prefill's tokens, ties that send them to other experts.
 constexpr double kTiedRows = 0.25;
-constexpr uint64_t kNudges = 2;
 
 // One run of the reference, replayed value by value.
 class RunReplay {
@@ -337,20 +336,23 @@ class RunReplay {
     return Tensor::copy_of(executor.output(0));
   }
 
-  // How far the value moves when each value it is computed from moves by one rounding: root mean
-  // square, relative. The reference rounds inside a piece what the port does not, about as often.
+  // How far the value moves when all that it is computed from is rounded once more: root mean
+  // square, relative. Stands for the roundings inside a piece, which the port does not make.
   double response(const Graph& part, const Caches& caches, const Tensor& found) {
     double energy = 0;
-    for (uint64_t draw = 0; draw < kNudges; ++draw) {
-      std::mt19937_64 random(draw);
+    for (const Nudge kind : {Nudge::kElements, Nudge::kRows}) {
+      std::mt19937_64 random(1);
+      Caches moved_caches;
+      for (const auto& [name, tensor] : caches) {
+        moved_caches.emplace(name, nudged(tensor.view(), kind, random));
+      }
       const Tensor moved =
-          execute(part, copy_of(caches), [&](const View& view) { return nudged(view, random); });
+          execute(part, moved_caches, [&](const View& view) { return nudged(view, kind, random); });
       const double by = difference(moved.view(), found.view());
-      energy += by * by;
+      // A unit in the last place is sqrt(12) times the root mean square of a rounding.
+      energy += by * by / 12;
     }
-    // A unit in the last place is sqrt(12) times the root mean square of a rounding.
-    const double moved_by = std::sqrt(energy / kNudges / 12);
-    return std::isfinite(moved_by) ? moved_by : 0;
+    return std::isfinite(energy) ? std::sqrt(energy) : 0;
   }
 
   void replay(const std::string& path, ValueId target) {

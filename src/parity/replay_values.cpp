@@ -8,14 +8,14 @@ namespace {
 
 // Bits of infinity, which larger magnitudes are not finite from.
 template <class Bits>
-void nudge(Tensor& tensor, Bits infinity, std::mt19937_64& random) {
+void nudge(Tensor& tensor, Bits infinity, Nudge kind, std::mt19937_64& random) {
   const Bits magnitude_mask = static_cast<Bits>(~Bits{0}) >> 1;
-  uint64_t coins = 0;
+  const int64_t width = tensor.view().dim(-1);
+  bool is_up = false;
   for (int64_t i = 0; i < tensor.view().elements(); ++i) {
-    if (i % 64 == 0) coins = random();
+    if (kind == Nudge::kElements || i % width == 0) is_up = (random() >> 63) != 0;
     Bits& bits = tensor.data<Bits>()[i];
     const Bits magnitude = bits & magnitude_mask;
-    const bool is_up = (coins >> (i % 64) & 1) != 0;
     if (magnitude <= 1 || magnitude >= infinity - 1) continue;
     bits = static_cast<Bits>(is_up ? bits + 1 : bits - 1);
   }
@@ -63,11 +63,11 @@ Tensor convert(const View& from, DType dtype, const std::vector<int64_t>& shape)
   return to;
 }
 
-Tensor nudged(const View& from, std::mt19937_64& random) {
+Tensor nudged(const View& from, Nudge kind, std::mt19937_64& random) {
   Tensor to = Tensor::copy_of(from);
-  if (from.dtype == DType::kFloat32) nudge<uint32_t>(to, 0x7F800000, random);
-  if (from.dtype == DType::kBFloat16) nudge<uint16_t>(to, 0x7F80, random);
-  if (from.dtype == DType::kFloat16) nudge<uint16_t>(to, 0x7C00, random);
+  if (from.dtype == DType::kFloat32) nudge<uint32_t>(to, 0x7F800000, kind, random);
+  if (from.dtype == DType::kBFloat16) nudge<uint16_t>(to, 0x7F80, kind, random);
+  if (from.dtype == DType::kFloat16) nudge<uint16_t>(to, 0x7C00, kind, random);
   return to;
 }
 
