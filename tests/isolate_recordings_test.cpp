@@ -1,9 +1,8 @@
 // Isolated replay against what transformers recorded, prefill and decode steps, both dtypes:
-// planted faults are named where they were planted, and nothing else is. Recordings are committed
-// for a few fixtures; LOCKSTEP_RECORDINGS names a folder with others, one a fixture, as
+// planted faults are named where they were planted, and nothing else is. Recordings of two fixtures
+// are committed; LOCKSTEP_RECORDINGS names a folder with others, DIR/NAME each, made by
 //
-//     python3 reference/record.py tests/fixtures/NAME --detail --steps 2 --prompt-ids ... --output
-//     FOLDER/NAME
+//     record.py tests/fixtures/NAME --detail --steps 2 --prompt-ids 1,2,... --output DIR/NAME
 #include <algorithm>
 #include <cstdlib>
 #include <optional>
@@ -19,10 +18,9 @@ using parity::IsolatedTap;
 using Case = std::tuple<std::string, DType>;
 
 std::filesystem::path recording_folder(const std::string& name) {
-  const std::filesystem::path committed = source_dir() / "tests" / "fixtures" / name / "recording";
-  if (std::filesystem::exists(committed)) return committed;
   const char* folder = std::getenv("LOCKSTEP_RECORDINGS");
-  return folder == nullptr ? std::filesystem::path() : std::filesystem::path(folder) / name;
+  if (folder != nullptr) return std::filesystem::path(folder) / name;
+  return source_dir() / "tests" / "fixtures" / "recordings" / name;
 }
 
 class IsolateRecordingsTest : public ::testing::TestWithParam<Case> {
