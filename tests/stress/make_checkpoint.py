@@ -195,6 +195,7 @@ class Sink:
         kind = label.rpartition(":")[2]
         name = label.rpartition(":")[0].rpartition("/")[2].partition("#")[0]
         if kind.startswith("output") and ("/" not in label[1:] or name in FUNCTIONAL):
+            tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
             values = tensor.detach().to(torch.float64, copy=True).numpy()
             # The order among the chosen experts is the implementation's own.
             self.tensors[label] = np.sort(values) if name == "topk_weights" else values
@@ -218,7 +219,8 @@ def run(folder, dtype, ids, spec):
             with taps:
                 session.feed(fed)
             taps.finish(session.cache, begin)
-            found = {(t["path"], t["call"], t["index"]): sink.tensors[t["tensor"]] for t in taps.taps if t["tensor"] in sink.tensors}
+            kept = [tap for tap in taps.taps if tap["tensor"] in sink.tensors]
+            found = {(tap["path"], tap["call"], tap["index"]): sink.tensors[tap["tensor"]] for tap in kept}
             for (path, call, index), x in found.items():
                 # Further results only where they are of the same kind (cos and sin), as in recordings without --detail.
                 if x.shape == found[path, call, 0].shape:
