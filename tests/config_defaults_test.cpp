@@ -1,5 +1,6 @@
 // A published config may leave out what equals the reference's default, and may be of either
 // generation of keys: the graph and its numbers stay the same.
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -193,15 +194,26 @@ const json kDeepseekV3Defaults = {
 
 // A fixture and the defaults of its config class.
 struct Family {
-  const char* fixture;
-  const json& defaults;
+  std::string fixture;
+  json defaults;
 };
-const Family kFamilies[] = {
-    {"storyteller", kLlamaDefaults}, {"llama", kLlamaDefaults},
-    {"llama_rope3", kLlamaDefaults}, {"gemma3", kGemma3Defaults},
-    {"gpt2", kGpt2Defaults},         {"mamba2", kMamba2Defaults},
-    {"mixtral", kMixtralDefaults},   {"deepseek_v3", kDeepseekV3Defaults},
-};
+
+// The committed fixtures, and the shared ones that are there with a file in config_defaults/.
+std::vector<Family> families() {
+  std::vector<Family> all = {
+      {"storyteller", kLlamaDefaults}, {"llama", kLlamaDefaults},
+      {"llama_rope3", kLlamaDefaults}, {"gemma3", kGemma3Defaults},
+      {"gpt2", kGpt2Defaults},         {"mamba2", kMamba2Defaults},
+      {"mixtral", kMixtralDefaults},   {"deepseek_v3", kDeepseekV3Defaults},
+  };
+  for (const auto& entry : fs::directory_iterator(source_dir() / "tests" / "config_defaults")) {
+    const std::string name = entry.path().stem().string();
+    if (fs::exists(fixture(name))) all.push_back({name, read_json(entry.path())});
+  }
+  std::sort(all.begin() + 8, all.end(),
+            [](const Family& a, const Family& b) { return a.fixture < b.fixture; });
+  return all;
+}
 
 std::vector<double> logits_with(const std::string& name, const std::string& config) {
   TempDir temp;
@@ -271,6 +283,12 @@ TEST_P(ConfigDefaultsTest, BothGenerationsOfKeysAreRead) {
     scaling.erase("rope_theta");
     if (scaling["rope_type"] != "default") other["rope_scaling"] = scaling;
     other.erase("rope_parameters");
+  } else if (config_.contains("rotary_pct")) {
+    other["rope_parameters"] = {{"rope_theta", config_["rotary_emb_base"]},
+                                {"partial_rotary_factor", config_["rotary_pct"]},
+                                {"rope_type", "default"}};
+    other.erase("rotary_emb_base");
+    other.erase("rotary_pct");
   } else if (config_.contains("rope_scaling")) {
     json parameters = config_["rope_scaling"];
     parameters["rope_theta"] = config_["rope_theta"];
@@ -408,8 +426,8 @@ TEST(ConfigUseTest, KeysNobodyReadsAreReported) {
   EXPECT_EQ(text.find("hidden_size"), std::string::npos) << text;
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, ConfigDefaultsTest, ::testing::ValuesIn(kFamilies),
-                         [](const auto& family) { return std::string(family.param.fixture); });
+INSTANTIATE_TEST_SUITE_P(Fixtures, ConfigDefaultsTest, ::testing::ValuesIn(families()),
+                         [](const auto& family) { return family.param.fixture; });
 
 }  // namespace
 }  // namespace lockstep::test

@@ -156,6 +156,14 @@ inline RopeFrequencies rope_frequencies(const Config& config, int64_t rotary_dim
   return rope_frequencies_of(config.at("rope_parameters"), rotary_dim, default_theta);
 }
 
+/// How many channels of a head are rotated where only a part is: `partial_rotary_factor` of them,
+/// rounded down. `default_factor` is the reference config class's.
+inline int64_t partial_rotary_dim(const Config& config, int64_t head_dim, double default_factor) {
+  const double factor =
+      config.at("rope_parameters").positive("partial_rotary_factor", default_factor);
+  return static_cast<int64_t>(static_cast<double>(head_dim) * factor);
+}
+
 /// How pairs of channels are formed: first half with second half (Llama, NeoX), or neighbours
 /// (GPT-J, Cohere, GLM), or neighbours that become halves (DeepSeek; its tables are those of
 /// kHalf).

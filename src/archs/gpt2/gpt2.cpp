@@ -56,13 +56,6 @@ struct Conv1D : Module<Conv1D> {
   Value forward(const Value& x) const { return x.builder().op("linear", {x, weight, bias}); }
 };
 
-// Passes on what it is given: nothing is dropped in inference. The reference calls it.
-struct Dropout : Module<Dropout> {
-  static constexpr const char* kClass = "Dropout";
-  explicit Dropout(const Scope& s) : Module(s) {}
-  Value forward(const Value& x) const { return x; }
-};
-
 struct Attention : Module<Attention> {
   static constexpr const char* kClass = "GPT2Attention";
   int64_t n_embd, head_dim;

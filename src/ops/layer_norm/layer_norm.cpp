@@ -45,9 +45,14 @@ void run(const OpCall& call) {
   dispatch<LayerNormArgs>("layer_norm", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+// Every dimension but the one that is normalised.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  return shared_axes(call, 1, call.outputs[0].shape.rank() - 1);
+}
+
 }  // namespace
 
-const OpDef layer_norm{"layer_norm", infer, run,
-                       [] { return kernel_infos<LayerNormArgs>(kKernels); }};
+const OpDef layer_norm{
+    "layer_norm", infer, run, [] { return kernel_infos<LayerNormArgs>(kKernels); }, 0, axes};
 
 }  // namespace lockstep::ops
