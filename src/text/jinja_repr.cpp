@@ -196,7 +196,7 @@ std::string repr_float(double value) {
   if (n_digits <= exponent + 1) {
     return out + digits + std::string(static_cast<size_t>(exponent + 1 - n_digits), '0') + ".0";
   }
-  const auto whole = static_cast<size_t>(exponent + 1);
+  const size_t whole = static_cast<size_t>(exponent) + 1;
   return out + digits.substr(0, whole) + "." + digits.substr(whole);
 }
 
