@@ -15,12 +15,14 @@ namespace {
 const std::string kModel = LOCKSTEP_SOURCE_DIR "/tests/fixtures/tokenizers/spbpe";
 
 class ChatTemplateCommand : public testing::Test {
+ public:
+  ~ChatTemplateCommand() override { std::filesystem::remove(requests_); }
+
  protected:
   ChatTemplateCommand()
       : requests_((std::filesystem::temp_directory_path() /
                    ("lockstep_requests_" + std::to_string(::getpid()) + ".jsonl"))
                       .string()) {}
-  ~ChatTemplateCommand() override { std::filesystem::remove(requests_); }
   void write(const std::string& text) const { std::ofstream(requests_) << text; }
 
   std::string requests_;

@@ -18,6 +18,9 @@ namespace fs = std::filesystem;
 
 /// A model folder that goes when the test does.
 class ChatTemplateTest : public testing::Test {
+ public:
+  ~ChatTemplateTest() override { fs::remove_all(folder_); }
+
  protected:
   ChatTemplateTest()
       : folder_(fs::temp_directory_path() /
@@ -25,7 +28,6 @@ class ChatTemplateTest : public testing::Test {
                  testing::UnitTest::GetInstance()->current_test_info()->name())) {
     fs::create_directories(folder_ / "chat_templates");
   }
-  ~ChatTemplateTest() override { fs::remove_all(folder_); }
 
   void write(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name) << text;

@@ -175,9 +175,9 @@ void group_digits(NumberText& number, Spec& spec, size_t every) {
   if (spec.type == 'n' || spec.type == 'c') {
     fail("ValueError", fmt::format("Cannot specify '{}' with '{}'.", spec.grouping, spec.type));
   }
-  const size_t around = number.sign.size() + number.prefix.size();
+  const Int around = static_cast<Int>(number.sign.size()) + static_cast<Int>(number.prefix.size());
   std::string shown = grouped(number.digits, spec.grouping, every);
-  while (fills && static_cast<Int>(around + shown.size()) < spec.width) {
+  while (fills && around + static_cast<Int>(shown.size()) < spec.width) {
     check_string_size(shown.size() + 1);
     number.digits.insert(number.digits.begin(), '0');
     shown = grouped(number.digits, spec.grouping, every);

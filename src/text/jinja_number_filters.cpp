@@ -100,7 +100,7 @@ Int truncate(double value) {
 
 Value to_int(Interpreter&, const Value& value, const Arguments& arguments) {
   const Parameters p("int", arguments, {"default", "base"}, 0);
-  const Value otherwise = p.has(0) ? p[0] : Value::integer(0);
+  Value otherwise = p.has(0) ? p[0] : Value::integer(0);
   if (value.is(Kind::kUndefined)) fail_undefined(value);
   if (value.is_integral()) return Value::integer(value.as_int());
   if (value.is(Kind::kFloat)) {

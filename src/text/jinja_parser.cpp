@@ -62,7 +62,7 @@ class Parser : public ExpressionParser {
       }
     }
     if (tags.size() != 0) {
-      fail_here("Unexpected end of template. " + expectation(tags));
+      fail_here(fmt::format("Unexpected end of template. {}", expectation(tags)));
     }
     return body;
   }

@@ -244,7 +244,7 @@ class Percent {
   }
 
   static std::string pad(const NumberText& number, const Conversion& c) {
-    const std::string text = number.sign + number.prefix + number.digits;
+    std::string text = number.sign + number.prefix + number.digits;
     const Int missing = c.width - static_cast<Int>(count_code_points(text));
     if (missing <= 0) return text;
     check_string_size(static_cast<uint64_t>(missing));

@@ -188,15 +188,16 @@ std::string repr_float(double value) {
   const int n_digits = static_cast<int>(digits.size());
   if (exponent < -4 || exponent >= 16) {
     out += digits[0];
-    if (n_digits > 1) out += "." + digits.substr(1);
-    return out + fmt::format("e{}{:02}", exponent < 0 ? '-' : '+', std::abs(exponent));
+    if (n_digits > 1) out += '.';
+    out.append(digits, 1, digits.npos);
+    return fmt::format("{}e{}{:02}", out, exponent < 0 ? '-' : '+', std::abs(exponent));
   }
   if (exponent < 0)
     return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
   if (n_digits <= exponent + 1) {
     return out + digits + std::string(static_cast<size_t>(exponent + 1 - n_digits), '0') + ".0";
   }
-  const auto whole = static_cast<size_t>(exponent + 1);
+  const size_t whole = static_cast<size_t>(exponent) + 1;
   return out + digits.substr(0, whole) + "." + digits.substr(whole);
 }
 
