@@ -32,11 +32,11 @@ struct IsolateReport {
   bool sound() const;
 };
 
-/// Above it a replayed value is a source: three times its floor. The floor is how far the value
-/// moves when each value it is computed from moves by one rounding (`response`), and one rounding
-/// more an op, which a reference that rounds more often than the port may make; both are of the
-/// value itself, so neither depth nor a rerouted token before it widens the bar. float32 allows for
-/// another order of accumulation as well.
+/// Above it a replayed value is a source: three times its floor, ten in float32, where another
+/// order of accumulation makes several roundings of one. The floor is how far the value moves when
+/// all that it is computed from is rounded once more (`response`), and one rounding more an op,
+/// which a reference that rounds more often than the port may make. Both are of the value itself,
+/// so neither depth nor a rerouted token before it widens the bar.
 double isolation_bar(const std::string& dtype, int64_t n_ops, double response);
 
 /// Replays the runs of `reference` in the pipeline's dtype, prefill and decode steps. Caches and
