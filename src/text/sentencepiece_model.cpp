@@ -30,6 +30,7 @@ class SentencePieceModel : public Model {
           fmt::format("{}: not a SentencePiece model: {}", path.string(), status.ToString()),
           "the file is damaged; fetch it again");
     }
+    before_ = run(kBefore);
   }
 
   void encode(std::string_view piece, Scratch*, std::vector<int32_t>& ids) const override {
