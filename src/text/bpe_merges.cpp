@@ -25,12 +25,12 @@ BpeMerges::BpeMerges(const std::vector<Rule>& rules, const std::vector<int32_t>&
 
 // A merged symbol begins and ends with a unit. A rule whose parts nothing makes never applies.
 void BpeMerges::find_junctions(const std::vector<Rule>& rules, const std::vector<int32_t>& units) {
-  int32_t highest = -1;
+  int32_t highest = 0;
   for (const int32_t unit : units) highest = std::max(highest, unit);
   for (const Rule& rule : rules) {
     highest = std::max({highest, rule.left, rule.right, rule.merged});
   }
-  const auto n = static_cast<size_t>(highest + 1);
+  const size_t n = static_cast<size_t>(highest) + 1;
   std::vector<int32_t> firsts(n, kGone);
   std::vector<int32_t> lasts(n, kGone);
   for (const int32_t unit : units) {

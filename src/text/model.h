@@ -26,6 +26,12 @@ class Model {
   virtual void encode(std::string_view piece, Scratch* scratch,
                       std::vector<int32_t>& ids) const = 0;
 
+  /// The same for a piece that does not begin the text: SentencePiece puts a space before it else.
+  virtual void encode_inside(std::string_view piece, Scratch* scratch,
+                             std::vector<int32_t>& ids) const {
+    encode(piece, scratch, ids);
+  }
+
   virtual std::optional<int32_t> token_to_id(std::string_view token) const = 0;
   /// One more than the highest id.
   virtual size_t id_limit() const = 0;

@@ -39,9 +39,10 @@ std::unique_ptr<PreTokenizer> make(const JsonPart& part, int depth) {
   if (type == "Split") return make_split_pre_tokenizer(part);
   if (type == "UnicodeScripts") return make_unicode_scripts_pre_tokenizer();
   if (auto made = make_character_pre_tokenizer(type, part)) return made;
-  part.fail_type("a pre-tokenizer", {"ByteLevel", "Split", "Metaspace", "Whitespace",
-                                     "WhitespaceSplit", "Digits", "Punctuation", "BertPreTokenizer",
-                                     "UnicodeScripts", "FixedLength", "CharDelimiterSplit", "Sequence"});
+  part.fail_type(
+      "a pre-tokenizer",
+      {"ByteLevel", "Split", "Metaspace", "Whitespace", "WhitespaceSplit", "Digits", "Punctuation",
+       "BertPreTokenizer", "UnicodeScripts", "FixedLength", "CharDelimiterSplit", "Sequence"});
 }
 
 }  // namespace

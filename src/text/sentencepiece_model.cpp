@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/file.h"
@@ -29,13 +30,22 @@ class SentencePieceModel : public Model {
           fmt::format("{}: not a SentencePiece model: {}", path.string(), status.ToString()),
           "the file is damaged; fetch it again");
     }
+    before_ = run(kBefore);
   }
 
   void encode(std::string_view piece, Scratch*, std::vector<int32_t>& ids) const override {
-    std::vector<int> found;
-    const auto status = processor_.Encode({piece.data(), piece.size()}, &found);
-    if (!status.ok()) throw Error(ErrorCode::kInternal, status.ToString());
+    const std::vector<int> found = run(piece);
     ids.insert(ids.end(), found.begin(), found.end());
+  }
+  // With something before it that is taken off again, so that no space is put there.
+  void encode_inside(std::string_view piece, Scratch*, std::vector<int32_t>& ids) const override {
+    const std::vector<int> found = run(std::string(kBefore) + std::string(piece));
+    if (found.size() < before_.size() ||
+        !std::equal(before_.begin(), before_.end(), found.begin())) {
+      encode(piece, nullptr, ids);
+      return;
+    }
+    ids.insert(ids.end(), found.begin() + static_cast<std::ptrdiff_t>(before_.size()), found.end());
   }
   std::optional<int32_t> token_to_id(std::string_view token) const override {
     const int id = processor_.PieceToId({token.data(), token.size()});
@@ -63,6 +73,17 @@ class SentencePieceModel : public Model {
   }
 
  private:
+  // A character for private use: no vocabulary has it, so nothing that follows joins it.
+  static constexpr std::string_view kBefore = "\xee\x80\x80";
+
+  std::vector<int> run(std::string_view text) const {
+    std::vector<int> ids;
+    const auto status = processor_.Encode({text.data(), text.size()}, &ids);
+    if (!status.ok()) throw Error(ErrorCode::kInternal, status.ToString());
+    return ids;
+  }
+
+  std::vector<int> before_;
   sentencepiece::SentencePieceProcessor processor_;
 };
 

@@ -240,7 +240,13 @@ void Tokenizer::Impl::encode_pieces(std::string_view text, bool from_start, size
                                     Model::Scratch* scratch, std::vector<int32_t>& ids) const {
   Pieces pieces(text, from_start, max_bytes);
   if (pre_tokenizer != nullptr) pre_tokenizer->apply(pieces);
-  for (const Piece& piece : pieces.pieces()) model->encode(pieces.text_of(piece), scratch, ids);
+  for (const Piece& piece : pieces.pieces()) {
+    if (piece.begin == 0 && pieces.from_start()) {
+      model->encode(pieces.text_of(piece), scratch, ids);
+    } else {
+      model->encode_inside(pieces.text_of(piece), scratch, ids);
+    }
+  }
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

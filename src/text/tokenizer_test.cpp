@@ -210,6 +210,34 @@ TEST(Detokenizer, TextComesWithEveryToken) {
   EXPECT_LE(n_empty, 1u);  // the space that is taken off the front
 }
 
+// Rows by SentencePiece's own Python package.
+TEST(SentencePieceFolder, EncodesAndDecodesAsSentencePiece) {
+  const Tokenizer tokenizer = Tokenizer::open(fixture("sentencepiece"));
+  const json rows = json::parse(read_text_file(fixture("sentencepiece") / "expected.json"));
+  ASSERT_GT(rows.size(), 50u);
+  for (const json& row : rows) {
+    const std::vector<int32_t> ids = tokenizer.encode(row["text"].get<std::string>());
+    EXPECT_EQ(json(ids), row["ids"]) << row["text"];
+    EXPECT_EQ(tokenizer.decode(ids, {.skip_special_tokens = true}),
+              row["decoded_skip_special"].get<std::string>());
+  }
+}
+
+TEST(SentencePieceFolder, NoSpaceIsPutAfterASpecialToken) {
+  const Tokenizer tokenizer = Tokenizer::open(fixture("sentencepiece"));
+  const std::vector<int32_t> ids = tokenizer.encode("one</s>two");
+  EXPECT_EQ(tokenizer.decode(ids), "<s> one</s>two");
+  EXPECT_EQ(ids.front(), tokenizer.token_to_id("<s>"));
+}
+
+TEST(SentencePieceFolder, ADamagedFileIsNamed) {
+  const TempFolder folder;
+  folder.write("tokenizer.model", "not a model");
+  const auto error = error_of([&] { Tokenizer::open(folder.path()); });
+  ASSERT_TRUE(error.has_value());
+  EXPECT_NE(error->message().find("tokenizer.model: not a SentencePiece model"), std::string::npos);
+}
+
 class TokenizerConfigs : public testing::Test {
  protected:
   Tokenizer open(const json& config, const json& document = fixture_json("wordpiece")) {
