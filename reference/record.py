@@ -2,7 +2,7 @@
 """Records what a transformers model computes, tensor by tensor, as the reference that a port is judged by.
 
     python3 record.py MODEL --output DIR                       float32 and bfloat16, three prompts, every module
-    python3 record.py MODEL --output DIR --detail --steps 4    inputs, q/k/v, scores, routing; four decode steps
+    python3 record.py MODEL --output DIR --detail --steps 4    inputs, q/k/v, scores; four decode steps
     python3 record.py --self-test                              is this Python environment to be believed?
 
     from record import load_model, record
@@ -305,7 +305,7 @@ class Taps:
             for handle in (module.register_forward_pre_hook(functools.partial(self.enter, path, cls), with_kwargs=True),
                            module.register_forward_hook(functools.partial(self.leave, path, cls), with_kwargs=True)):
                 self.undo.callback(handle.remove)
-        if self.detail or self.states:
+        if self.detail or self.states or self.layout.moe:  # which experts were chosen is always told
             self.patch_functions()
             self.undo.enter_context(Watch(self))
         return self
@@ -514,7 +514,7 @@ class Taps:
     def close(self, frame):
         if frame.kind == "attention" and not frame.interface and frame.q is not None and frame.context is not None:
             self.close_attention(frame)
-        elif frame.kind == "moe" and self.detail:
+        elif frame.kind == "moe":
             if frame.logits is not None:
                 self.functional(frame.path, "router_logits", frame.logits.reshape(-1, frame.logits.shape[-1]))
             if frame.ids is not None:
@@ -1077,7 +1077,7 @@ def parse(argv):
     parser.add_argument("--chat", dest="prompts", action=Ask, metavar="T", help="a user's message, through the chat template")
     parser.add_argument("--prompt-ids", dest="prompts", action=Ask, metavar="1,2,3")
     parser.add_argument("--taps", default="*", metavar="GLOB", help="module paths to record; '' for logits alone")
-    parser.add_argument("--detail", action="store_true", help="also inputs, q/k/v, scores, probabilities, context, routing")
+    parser.add_argument("--detail", action="store_true", help="also inputs, q/k/v, scores, probabilities, context")
     parser.add_argument("--steps", type=int, default=0, metavar="K", help="decode steps with caches, states, positions, masks")
     parser.add_argument("--layers", metavar="A:B", help="load layers up to B only, record A to B")
     parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the checkpoint")
@@ -1131,6 +1131,8 @@ def run(args, progress):
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision or None,
                                                                trust_remote_code=args.trust_remote_code)
+        if not tokenizer(COHERENCE_PROMPT)["input_ids"]:
+            raise ValueError("no file of one, and an empty one in its place")
     except Exception as error:  # a model without a tokenizer is recorded from ids
         tokenizer = None
         progress.warn(f"{name}: no tokenizer ({one_line(error)[:160]}): prompts must be ids, coherence is not checked")

@@ -118,12 +118,15 @@ def check_file(root, table, path, found):
 
 
 def check_names(root, folder, other, found):
-    """No code of `folder` (tests and comments aside) names a folder or source of `other`."""
+    """No code of `folder` (tests and comments aside) names a folder or source of `other`. A name of
+    less than five letters counts where it is no part of a longer word: `opt` in `optional` is none."""
     names = sorted({p.stem for p in (root / "src" / other).glob("*")
                     if p.is_dir() or p.suffix == ".cpp"})
     if not names:
         return
-    pattern = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
+    pattern = re.compile("|".join(
+        f"(?i:{re.escape(name)})" if len(name) > 4 else rf"(?<![A-Za-z])(?i:{name})(?![a-z])"
+        for name in names))
     for path in sources(root):
         if folder_of(path) != folder or path.name.endswith("_test.cpp"):
             continue
@@ -151,6 +154,8 @@ PLANTED = [
     ("src/parity/arch.cpp", '#include "archs/list.h"', "(archs); parity may include"),
     ("src/parity/name.cpp", 'if (type == "Toy") return;', "names Toy; parity names none of archs"),
     ("src/parity/fine.cpp", '// toy is only an example\n#include "runtime/run.h"', None),
+    ("src/parity/short.cpp", "class ToyReader;", "names Toy; parity names none of archs"),
+    ("src/parity/longer.cpp", "int toyed = atoy;", None),
     ("src/serve/shape.cpp", '#include "tensor/shape.h"', "(tensor); serve may include"),
     ("src/archs/toy/toy.cpp", '#include "graph/graph.h"', "archs may include archs lockstep"),
     ("src/archs/toy/third.cpp", "#include <fmt/format.h>", "(@fmt); archs may include @std"),

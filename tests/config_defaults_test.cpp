@@ -1,5 +1,6 @@
 // A published config may leave out what equals the reference's default, and may be of either
 // generation of keys: the graph and its numbers stay the same.
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -196,22 +197,22 @@ struct Family {
   std::string fixture;
   json defaults;
 };
-const Family kFamilies[] = {
-    {"storyteller", kLlamaDefaults}, {"llama", kLlamaDefaults},
-    {"llama_rope3", kLlamaDefaults}, {"gemma3", kGemma3Defaults},
-    {"gpt2", kGpt2Defaults},         {"mamba2", kMamba2Defaults},
-    {"mixtral", kMixtralDefaults},   {"deepseek_v3", kDeepseekV3Defaults},
-};
 
-// The committed families, and those of config_defaults.json (a fixture and its class's own fields)
-// whose fixture is there.
+// The committed fixtures, and the shared ones that are there with a file in config_defaults/.
 std::vector<Family> families() {
-  std::vector<Family> families(std::begin(kFamilies), std::end(kFamilies));
-  const json more = read_json(source_dir() / "tests" / "config_defaults.json");
-  for (const auto& [name, defaults] : more.items()) {
-    if (fs::exists(fixture(name))) families.push_back({name, defaults});
+  std::vector<Family> all = {
+      {"storyteller", kLlamaDefaults}, {"llama", kLlamaDefaults},
+      {"llama_rope3", kLlamaDefaults}, {"gemma3", kGemma3Defaults},
+      {"gpt2", kGpt2Defaults},         {"mamba2", kMamba2Defaults},
+      {"mixtral", kMixtralDefaults},   {"deepseek_v3", kDeepseekV3Defaults},
+  };
+  for (const auto& entry : fs::directory_iterator(source_dir() / "tests" / "config_defaults")) {
+    const std::string name = entry.path().stem().string();
+    if (fs::exists(fixture(name))) all.push_back({name, read_json(entry.path())});
   }
-  return families;
+  std::sort(all.begin() + 8, all.end(),
+            [](const Family& a, const Family& b) { return a.fixture < b.fixture; });
+  return all;
 }
 
 std::vector<double> logits_with(const std::string& name, const std::string& config) {
@@ -239,11 +240,9 @@ class ConfigDefaultsTest : public ::testing::TestWithParam<Family> {
             config_["hidden_size"].get<int>() / config_["num_attention_heads"].get<int>()) {
       keys.push_back("head_dim");
     }
-    // The default theta and type, where there is one for all layers.
-    if (config_.contains("rope_parameters") &&
-        config_["rope_parameters"].value("rope_theta", 0.0) ==
-            GetParam().defaults.value("rope_theta", 10000.0) &&
-        config_["rope_parameters"].value("rope_type", "default") == "default") {
+    // The default theta and type, where there is one for all layers and the table does not say.
+    if (!GetParam().defaults.contains("rope_parameters") && config_.contains("rope_parameters") &&
+        config_["rope_parameters"].value("rope_theta", 0.0) == 10000.0) {
       keys.push_back("rope_parameters");
     }
     return keys;
@@ -289,6 +288,12 @@ TEST_P(ConfigDefaultsTest, BothGenerationsOfKeysAreRead) {
     scaling.erase("rope_theta");
     if (scaling["rope_type"] != "default") other["rope_scaling"] = scaling;
     other.erase("rope_parameters");
+  } else if (config_.contains("rotary_pct")) {
+    other["rope_parameters"] = {{"rope_theta", config_["rotary_emb_base"]},
+                                {"partial_rotary_factor", config_["rotary_pct"]},
+                                {"rope_type", "default"}};
+    other.erase("rotary_emb_base");
+    other.erase("rotary_pct");
   } else if (config_.contains("rope_scaling")) {
     json parameters = config_["rope_scaling"];
     parameters["rope_theta"] = config_["rope_theta"];

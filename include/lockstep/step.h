@@ -123,6 +123,42 @@ class Step {
     return outputs[0];
   }
 
+  /// What a scan of Mamba reads: x, dt [T, C], dt with its bias; B, C [T, N]; A_log [C, N]; D [C].
+  struct SelectiveScan {
+    Value x, B, C, dt, A_log, D;
+  };
+  /// The selective state-space scan of Mamba, with a state of [C, N] -> float32 [T, C]. Taps the
+  /// step sizes, dt, and its result, scan.
+  Value selective_scan(const SelectiveScan& scan, const State& state) const {
+    Builder& b = *builder_;
+    const std::vector<Value> outputs = b.op_n<2>(
+        "selective_scan", {scan.x, scan.B, scan.C, scan.dt, scan.A_log, scan.D,
+                           b.input("@row_offsets"), b.input("@state_slots"), state.value});
+    b.tap("dt", outputs[1]);
+    b.tap("scan", outputs[0]);
+    return outputs[0];
+  }
+
+  /// What a gated delta rule reads: q, k [T, key_heads, K], as they are before their norms;
+  /// v [T, heads, V]; a, beta [T, heads], a before its bias and softplus, beta within 0 to 1; the
+  /// weights [heads].
+  struct GatedDeltaRule {
+    Value q, k, v, a, beta, A_log, dt_bias;
+  };
+  /// The gated delta rule, with a state of [heads, K, V] -> [T, heads, V]. Value head h reads key
+  /// head h / (heads / key_heads). Taps v, the logarithms of the decays g, beta, and context.
+  Value gated_delta_rule(const GatedDeltaRule& rule, const State& state) const {
+    Builder& b = *builder_;
+    b.tap("v", rule.v);
+    b.tap("beta", rule.beta);
+    const std::vector<Value> outputs = b.op_n<2>(
+        "gated_delta_rule", {rule.q, rule.k, rule.v, rule.a, rule.beta, rule.A_log, rule.dt_bias,
+                             b.input("@row_offsets"), b.input("@state_slots"), state.value});
+    b.tap("g", outputs[1]);
+    b.tap("context", outputs[0]);
+    return outputs[0];
+  }
+
   struct LatentOptions {
     double scale;  ///< As of AttendOptions.
   };

@@ -60,12 +60,10 @@ std::vector<parity::TapStats> dump_prompt(const DumpFlags& flags,
   options.max_tokens = std::min<int64_t>(512, n);
   options.max_logit_rows = options.max_tokens;
   options.max_context = n;
-  options.threads = flags.model.threads;
-  options.kernels = KernelPolicy::from_environment();
-  Pipeline pipeline(flags.model.open(), options);
-  const DType dtype = pipeline.graph().activation_dtype;
+  const std::unique_ptr<Pipeline> pipeline = flags.model.open_pipeline(options);
+  const DType dtype = pipeline->graph().activation_dtype;
   return parity::dump(
-      {&pipeline},
+      {pipeline.get()},
       {parity::plan_prompt(dtype, ids, flags.prefill, flags.chunk, options.max_tokens)},
       flags.options, folder);
 }

@@ -63,9 +63,8 @@ int generate(const GenerateOptions& options) {
   pipeline_options.max_tokens = std::min<int64_t>(512, static_cast<int64_t>(prompt.size()));
   pipeline_options.max_logit_rows = 1;
   pipeline_options.max_context = static_cast<int64_t>(prompt.size()) + options.max_tokens;
-  pipeline_options.threads = options.model.threads;
-  pipeline_options.kernels = KernelPolicy::from_environment();
-  Pipeline pipeline(options.model.open(), pipeline_options);
+  const std::unique_ptr<Pipeline> opened = options.model.open_pipeline(pipeline_options);
+  Pipeline& pipeline = *opened;
   const int64_t max_length = pipeline.model().max_length;
   if (max_length > 0 && pipeline_options.max_context > max_length) {
     log_warn(fmt::format("{} tokens asked for; the model was made for {} (max_position_embeddings)",

@@ -57,6 +57,11 @@ void print_table(const parity::IsolateReport& report, bool all) {
 }
 
 int isolate(const IsolateFlags& flags) {
+  if (flags.model.n_ranks() > 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "--devices: isolate replays on one device, found " + flags.model.devices,
+                "dump with --devices and diff show what a division changes");
+  }
   const parity::Recording reference = parity::read_recording(flags.reference);
   const Pipelines pipelines(flags.model, reference);
   parity::IsolateReport report;

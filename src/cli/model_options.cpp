@@ -9,13 +9,19 @@
 #include "lockstep/error.h"
 
 namespace lockstep::cli {
+namespace {
+
+constexpr int kMaxRanks = 64;
+
+}  // namespace
 
 void ModelOptions::add_to(CLI::App& command) {
   command.add_option("MODEL", model, "folder in Hugging Face layout, or a cached Hub id")
       ->required();
   command.add_option("--dtype", dtype,
                      "float32 or bfloat16 between modules (default: the model's)");
-  command.add_option("--devices", devices, "cpu")->capture_default_str();
+  command.add_option("--devices", devices, "cpu, or cpu,cpu,... to share the work")
+      ->capture_default_str();
   command.add_option("--threads", threads, "threads (default: one per core)")
       ->check(CLI::Range(0, 1024));
   command
@@ -25,11 +31,6 @@ void ModelOptions::add_to(CLI::App& command) {
 }
 
 Model ModelOptions::open() const {
-  if (devices != "cpu") {
-    throw Error(ErrorCode::kUnimplemented,
-                fmt::format("--devices: expected cpu, found {}", quote_text(devices)),
-                "this build runs on one CPU");
-  }
   std::optional<DType> type;
   if (!dtype.empty()) type = parse_activation_dtype("--dtype", dtype);
   Registry registry;
@@ -39,6 +40,38 @@ Model ModelOptions::open() const {
     if (!quiet) log_info(notice);
   }
   return opened;
+}
+
+int ModelOptions::n_ranks() const {
+  int n = 0;
+  std::string_view rest = devices;
+  for (bool more = true; more; ++n) {
+    const size_t comma = rest.find(',');
+    const std::string_view device = rest.substr(0, comma);
+    if (device != "cpu") {
+      throw Error(ErrorCode::kUnimplemented,
+                  fmt::format("--devices: expected cpu, found {}", quote_text(device)),
+                  "this build runs on CPUs: cpu, or cpu,cpu to share the work");
+    }
+    more = comma != std::string_view::npos;
+    if (more) rest.remove_prefix(comma + 1);
+  }
+  if (n > kMaxRanks) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("--devices: expected at most {}, found {}", kMaxRanks, n));
+  }
+  return n;
+}
+
+std::unique_ptr<Pipeline> ModelOptions::open_pipeline(PipelineOptions sizes) const {
+  sizes.n_ranks = n_ranks();
+  sizes.threads = threads;
+  sizes.kernels = KernelPolicy::from_environment();
+  auto pipeline = std::make_unique<Pipeline>(open(), sizes);
+  for (const std::string& notice : pipeline->notices()) {
+    if (!quiet) log_info(notice);
+  }
+  return pipeline;
 }
 
 std::vector<int32_t> parse_ids(const std::string& flag, const std::string& text) {

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,10 @@ struct ModelOptions {
   void add_to(CLI::App& command);
   /// Loads ports, opens, traces, audits; says the notices on stderr.
   Model open() const;
+  /// The same, ready to run: `sizes` with threads, devices and kernels as the user wants them.
+  std::unique_ptr<Pipeline> open_pipeline(PipelineOptions sizes) const;
+  /// Devices named by --devices. Throws kInvalidArgument.
+  int n_ranks() const;
 };
 
 /// "591,283,298" -> ids. Throws kInvalidArgument naming flag, place, expected and found.

@@ -37,13 +37,11 @@ Pipelines::Pipelines(const ModelOptions& options, const parity::Recording& refer
   pipeline_options.max_tokens = kChunk;
   pipeline_options.max_logit_rows = kChunk;
   pipeline_options.max_context = parity::longest(sequences_) + longest_text(reference);
-  pipeline_options.threads = options.threads;
-  pipeline_options.kernels = KernelPolicy::from_environment();
   for (const DType dtype : dtypes) {
     ModelOptions in_dtype = options;
     in_dtype.dtype = std::string(dtype_name(dtype));
     in_dtype.quiet = !pipelines_.empty();
-    pipelines_.push_back(std::make_unique<Pipeline>(in_dtype.open(), pipeline_options));
+    pipelines_.push_back(in_dtype.open_pipeline(pipeline_options));
   }
 }
 

@@ -294,8 +294,7 @@ void add_options(CLI::App& command, ReferenceFlags& flags) {
   repeated("--prompt-ids", flags.ids, "token ids, separated by commas");
   command.add_option("--taps", flags.taps, "pattern over module paths; '' for the logits alone")
       ->type_name("GLOB");
-  command.add_flag("--detail", flags.detail,
-                   "also inputs, q/k/v, scores, probabilities, context, routing");
+  command.add_flag("--detail", flags.detail, "also inputs, q/k/v, scores, probabilities, context");
   command.add_option("--steps", flags.steps, "decode steps, with caches, states and masks")
       ->check(CLI::NonNegativeNumber);
   command.add_option("--layers", flags.layers, "load layers up to B only, record A to B")

@@ -10,6 +10,7 @@
 
 #include "lockstep/abi.h"
 #include "ops/op.h"
+#include "ops/shard.h"
 #include "tensor/shape.h"
 
 namespace lockstep {
@@ -77,6 +78,11 @@ struct Parameter {
   std::string tied_to;  // path of the parameter whose weight it shares; empty if none
   /// Where it is not stored as it is: what its elements are made of, one after the other.
   std::vector<StoredPart> parts;
+  /// What one rank has of it: ranges of dimension `held_dim`, which has `whole_size` elements in
+  /// all; -1: everything.
+  int held_dim = -1;
+  int64_t whole_size = 0;
+  std::vector<Range> held = {};
 };
 
 /// A cache that lives across steps, as declared by the call that uses it.

@@ -107,7 +107,7 @@ struct LockstepBuilder {
     node.outputs = {type};
     const uint32_t id = add_node(std::move(node));
     graph.parameters.push_back(
-        {id, path, entry == nullptr ? "" : entry->name, std::move(tied_to), {}});
+        {id, path, entry == nullptr ? "" : entry->name, std::move(tied_to), {}, -1, 0, {}});
     parameters.emplace(path, id);
     if (entry != nullptr) bound.insert(entry->name);
     return id;

@@ -16,9 +16,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/communicator.h"
 #include "base/thread_pool.h"
 #include "lockstep/error.h"
 #include "ops/attrs.h"
+#include "ops/shard.h"
 #include "tensor/shape.h"
 #include "tensor/view.h"
 
@@ -52,6 +54,8 @@ class RunContext {
 
   ThreadPool& pool;
   KernelPolicy policy;
+  /// The other ranks of a divided model; nullptr: there are none.
+  Communicator* ranks = nullptr;
   /// Calls per "op/kernel" since construction, so that a test can prove that the forced one ran.
   std::map<std::string, int64_t, std::less<>> calls;
 };
@@ -100,6 +104,10 @@ struct OpDef {
   std::vector<KernelInfo> (*kernels)();
   /// Inputs that run writes (caches, states), as a bit set.
   uint32_t mutated_inputs = 0;
+  /// The ways to divide a call among ranks, the best first; nullptr: none.
+  std::vector<ShardAxis> (*axes)(const ShardCall&) = nullptr;
+  /// The attributes of a divided call; nullptr: those of the whole.
+  Attrs (*local_attrs)(const Attrs&, const LocalShard&) = nullptr;
 };
 
 /// Every op, in the order of src/ops/CMakeLists.txt. find_op returns nullptr for no such op.

@@ -37,6 +37,12 @@ std::string_view last_component(std::string_view path) noexcept {
   return cut == std::string_view::npos ? path : path.substr(cut + 1);
 }
 
+/// The base model under whatever name: a module of the top level that is no other landmark.
+bool is_base_model(std::string_view path) noexcept {
+  return !path.empty() && path[0] != '@' && path != "logits" &&
+         path.find_first_of("./") == path.npos;
+}
+
 }  // namespace
 
 std::string_view parent_path(std::string_view path) noexcept {
@@ -82,8 +88,8 @@ Anatomy dissect(std::string_view path) noexcept {
     out.landmark = Landmark::kFinalNorm;
   } else if (one_of(last, kHeads)) {
     out.landmark = Landmark::kHead;
-  } else if (path == "model" || path == "transformer" || path == "backbone" || path == "gpt_neox" ||
-             path == "model.decoder" || path == "model.language_model") {
+  } else if (path == "model.decoder" || path == "model.language_model" ||
+             (!out.shared && is_base_model(path))) {
     out.landmark = Landmark::kBackbone;
   }
   return out;

@@ -390,8 +390,8 @@ void Differ::judge(RunDiff& run, TapDiff& tap, const std::string& key, bool is_l
 /// In low precision a near tie sends single tokens to other experts, on sound ports too. What
 /// routers recorded says which, and the rest is judged as ever. Where the rest is apart as well,
 /// but for few tokens or by little, those may have met the others through attention, or gone
-/// elsewhere themselves where no router was recorded: that takes the same prompt in float32 to
-/// acquit.
+/// elsewhere themselves where no router was recorded. The same prompt in float32 acquits the first;
+/// nothing acquits the second.
 void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
   if (!(reference_.has_experts || port_.has_experts) || run.dtype == "float32") return;
   const int64_t elsewhere = rerouting_->count(), all = rerouting_->tokens();
@@ -451,6 +451,7 @@ void Differ::weigh_routing(const RunDiff& run, TapDiff& tap) {
     return;
   }
   weigh_apart(tap, rest, suspect);
+  tap.choice_unknown = tap.maybe_routing && !rerouting_->complete();
 }
 
 void Differ::weigh_apart(const TapDiff& tap, const TapMetrics& rest,

@@ -74,6 +74,8 @@ struct TapDiff {
   Judgement judgement = Judgement::kUnjudged;
   /// Within its bands but for a few tokens, for which a router may have chosen other experts.
   bool maybe_routing = false;
+  /// And no router's record tells which: nothing acquits it.
+  bool choice_unknown = false;
   bool token0_clean = true;
   double token0_g = 0;
   std::string note;

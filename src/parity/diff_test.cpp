@@ -123,9 +123,9 @@ TEST_F(Diff, SingleTokensOfAnExpertsModelNeedEvidence) {
   const Compared alone = with_experts({low_port});
   EXPECT_EQ(alone.report.outcome, Outcome::kUndecided) << alone.findings();
   EXPECT_NE(alone.find("routing"), nullptr);
-  // The same prompt is clean in float32: the computation is right.
+  // The same prompt is clean in float32: it may be a fault of bfloat16 all the same.
   const Compared both = with_experts({port, low_port});
-  EXPECT_EQ(both.report.outcome, Outcome::kPass) << both.findings();
+  EXPECT_EQ(both.report.outcome, Outcome::kUndecided) << both.findings();
   // Without experts there is no such excuse.
   EXPECT_EQ(compare({reference, low}, {port, low_port}).report.outcome, Outcome::kDiverged);
 }

@@ -108,7 +108,7 @@ class Decision {
     for (RunDiff& run : report_.runs) {
       const auto acquit = [&](TapDiff& tap) {
         if (!tap.maybe_routing) return;
-        if (clean_in_float32(run, tap.key)) {
+        if (!tap.choice_unknown && clean_in_float32(run, tap.key)) {
           tap.judgement = Judgement::kWatch;
           tap.note += "; clean in float32";
           return;
@@ -116,7 +116,9 @@ class Decision {
         if (told) {
           report_.findings.push_back(
               {Level::kWatch, "routing", run.port->info.id, tap.key, tap.note,
-               "record the router's ids (--detail), or the same prompt in float32, on both sides"});
+               tap.choice_unknown
+                   ? "record the router's ids: reference/record.py does, at every level"
+                   : "record the same prompt in float32 on both sides"});
         }
         told = false;
       };

@@ -99,28 +99,15 @@ View int_view(const std::vector<int32_t>& values) {
   return make_view(values.empty() ? &none : values.data(), DType::kInt32, shape);
 }
 
-std::vector<int64_t> concrete(const Shape& shape, const SymbolValues& now) {
-  std::vector<int64_t> dims;
-  for (const Dim& dim : shape.dims()) {
-    dims.push_back(dim.count * now[static_cast<size_t>(dim.symbol)]);
-  }
-  return dims;
-}
-
 }  // namespace
 
 Pipeline::Pipeline(Model model, const PipelineOptions& options)
-    : model_(std::move(model)),
-      options_(options),
-      weights_(model_.trace.graph, model_.trace.audit, model_.files.checkpoint),
-      pool_(options.threads),
-      context_(pool_, options.kernels) {
+    : model_(std::move(model)), options_(options) {
   const SymbolValues most = largest(options_);
-  executor_ = std::make_unique<Executor>(graph(), weights_.views(), most);
+  ranks_ = std::make_unique<Ranks>(
+      model_.trace, model_.files.checkpoint,
+      Ranks::Options{options_.n_ranks, options_.threads, options_.kernels}, most);
   for (const CacheInput& cache : graph().caches) {
-    const TensorType& type = graph().nodes[cache.node].outputs[0];
-    caches_.emplace_back(type.dtype, concrete(type.shape, most));
-    executor_->bind_input(cache.name, caches_.back().view());
     is_paged_ = is_paged_ || cache.kind == LOCKSTEP_CACHE_PAGED;
   }
   free_pages_.resize(most[static_cast<size_t>(Symbol::kCachePages)]);
@@ -134,14 +121,15 @@ int64_t Pipeline::vocab_size() const {
   return graph().type(graph().outputs[0].value).shape[-1].count;
 }
 
-uint64_t Pipeline::cache_bytes() const {
-  uint64_t bytes = 0;
-  for (const Tensor& cache : caches_) bytes += cache.view().bytes();
-  return bytes;
+std::vector<std::string> Pipeline::notices() const {
+  std::vector<std::string> notices = weights().notices();
+  const std::vector<std::string>& undivided = ranks_->notices();
+  notices.insert(notices.end(), undivided.begin(), undivided.end());
+  return notices;
 }
 
 void Pipeline::observe(const std::vector<ValueId>& values, Observe observe) {
-  executor_->observe(values, std::move(observe));
+  ranks_->observe(values, std::move(observe));
 }
 
 int64_t Pipeline::pages_for(int64_t length) const {
@@ -192,12 +180,7 @@ void Pipeline::check(std::span<const Segment> segments) const {
 void Pipeline::take_slot(Sequence& sequence) {
   sequence.slot = free_slots_.back();
   free_slots_.pop_back();
-  for (size_t i = 0; i < caches_.size(); ++i) {
-    if (graph().caches[i].kind != LOCKSTEP_CACHE_SLOT) continue;
-    const View& cache = caches_[i].view();
-    const size_t bytes = cache.bytes() / static_cast<size_t>(cache.dim(0));
-    std::memset(cache.as<std::byte>() + static_cast<size_t>(sequence.slot) * bytes, 0, bytes);
-  }
+  ranks_->clear_slot(sequence.slot);
 }
 
 void Pipeline::take_pages(std::span<const Segment> segments) {
@@ -259,13 +242,13 @@ View Pipeline::step(std::span<const Segment> segments) {
       {"@state_slots", &state_slots_}};
   for (const auto& [name, values] : inputs) {
     // A port that needs no positions, say, has no such input.
-    if (executor_->has_input(name)) executor_->bind_input(name, int_view(*values));
+    if (ranks_->has_input(name)) ranks_->bind_input(name, int_view(*values));
   }
-  executor_->run(now, context_);
+  ranks_->run(now);
   for (const Segment& segment : segments) {
     segment.sequence->length += static_cast<int64_t>(segment.tokens.size());
   }
-  return executor_->output(0);
+  return ranks_->output(0);
 }
 
 View Pipeline::prefill(Sequence& sequence, std::span<const int32_t> tokens, int64_t chunk) {

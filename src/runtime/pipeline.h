@@ -12,9 +12,8 @@
 #include "graph/trace.h"
 #include "hub/checkpoint.h"
 #include "ops/op.h"
-#include "runtime/executor.h"
+#include "runtime/ranks.h"
 #include "runtime/registry.h"
-#include "runtime/weights.h"
 
 namespace lockstep {
 
@@ -46,7 +45,8 @@ struct PipelineOptions {
   int64_t max_logit_rows = 512;  // rows of logits of one step
   int64_t page_size = 16;        // tokens a cache page
   int64_t max_states = 0;        // sequences that live at once (0: max_sequences)
-  int threads = 0;               // 0: one per core
+  int n_ranks = 1;               // devices that share the work
+  int threads = 0;               // of all ranks together; 0: one per core
   KernelPolicy kernels;
 };
 
@@ -70,6 +70,9 @@ class Pipeline {
  public:
   /// Allocates once, for the largest step. Throws kResourceExhausted when memory is not there.
   Pipeline(Model model, const PipelineOptions& options);
+  // Its parts point into each other.
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
 
   /// Runs one step and returns the wanted logits, [rows, vocab] in the activation dtype, in the
   /// order of the segments, valid until the next step. Throws kInvalidArgument for an empty segment
@@ -87,12 +90,17 @@ class Pipeline {
 
   const Graph& graph() const { return model_.trace.graph; }
   const Model& model() const { return model_; }
-  const Weights& weights() const { return weights_; }
+  /// Of rank 0: with one rank parallel to graph().parameters.
+  const Weights& weights() const { return ranks_->weights(); }
   const PipelineOptions& options() const { return options_; }
   int64_t vocab_size() const;
-  RunContext& context() { return context_; }
-  uint64_t arena_bytes() const { return executor_->arena_bytes(); }
-  uint64_t cache_bytes() const;
+  /// Of rank 0.
+  RunContext& context() { return ranks_->context(); }
+  /// Of all ranks together.
+  uint64_t arena_bytes() const { return ranks_->arena_bytes(); }
+  uint64_t cache_bytes() const { return ranks_->cache_bytes(); }
+  /// What a user should know of this run, beside Model::notices().
+  std::vector<std::string> notices() const;
 
  private:
   int64_t pages_for(int64_t length) const;
@@ -103,13 +111,9 @@ class Pipeline {
 
   Model model_;
   PipelineOptions options_;
-  Weights weights_;
-  ThreadPool pool_;
-  RunContext context_;
-  std::vector<Tensor> caches_;
   bool is_paged_ = false;  // without, states alone: no length is too long
   std::vector<int32_t> free_pages_, free_slots_;
-  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<Ranks> ranks_;
   std::vector<int32_t> input_ids_, positions_, row_offsets_, page_offsets_, pages_, logit_rows_,
       state_slots_;
 };

@@ -43,51 +43,91 @@ std::byte* append_part(const StoredPart& part, const Checkpoint& checkpoint, std
   return to;
 }
 
-Tensor compose(const Parameter& parameter, const TensorType& type, const Checkpoint& checkpoint) {
+std::vector<int64_t> whole_shape(const Parameter& parameter, const TensorType& type) {
   std::vector<int64_t> shape;
   for (const Dim& dim : type.shape.dims()) shape.push_back(dim.count);
-  Tensor tensor(type.dtype, shape);
+  if (parameter.held_dim >= 0) {
+    shape[static_cast<size_t>(parameter.held_dim)] = parameter.whole_size;
+  }
+  return shape;
+}
+
+Tensor compose(const Parameter& parameter, const TensorType& type, const Checkpoint& checkpoint) {
+  Tensor tensor(type.dtype, whole_shape(parameter, type));
   auto* to = tensor.data<std::byte>();
   for (const StoredPart& part : parameter.parts) to = append_part(part, checkpoint, to);
   return tensor;
 }
 
+// A rank's ranges of `whole`: one run of rows lies there as it is wanted.
+View held_part(const Parameter& parameter, const View& whole, std::vector<Tensor>& copies) {
+  const auto dim = static_cast<size_t>(parameter.held_dim);
+  View part = whole;
+  int64_t n_held = 0, outer = 1;
+  for (const Range& range : parameter.held) n_held += range.size();
+  for (size_t d = 0; d < dim; ++d) outer *= whole.shape[d];
+  const size_t inner_bytes = static_cast<size_t>(whole.stride[dim]) * dtype_size(whole.dtype);
+  part.shape[dim] = n_held;
+  const auto* from = whole.as<std::byte>();
+  if (dim == 0 && parameter.held.size() == 1) {
+    part.data = const_cast<std::byte*>(from) +
+                static_cast<size_t>(parameter.held.front().begin) * inner_bytes;
+    return part;
+  }
+  Tensor copy(whole.dtype, {part.shape.data(), static_cast<size_t>(part.rank)});
+  auto* to = copy.data<std::byte>();
+  for (int64_t o = 0; o < outer; ++o, from += static_cast<size_t>(whole.shape[dim]) * inner_bytes) {
+    for (const Range& range : parameter.held) {
+      const size_t bytes = static_cast<size_t>(range.size()) * inner_bytes;
+      std::memcpy(to, from + static_cast<size_t>(range.begin) * inner_bytes, bytes);
+      to += bytes;
+    }
+  }
+  copies.push_back(std::move(copy));
+  return copies.back().view();
+}
+
 }  // namespace
+
+View Weights::bind(const Parameter& parameter, const TensorType& type, const Audit& audit,
+                   const Checkpoint& checkpoint) {
+  if (!parameter.parts.empty()) {
+    copies_.push_back(compose(parameter, type, checkpoint));
+    return copies_.back().view();
+  }
+  std::string stored = parameter.stored;
+  const auto tie = std::ranges::find(audit.ties, parameter.path, &Audit::Tie::path);
+  if (tie != audit.ties.end() && tie->stored_twice) {
+    const View own = checkpoint.view(*checkpoint.find(parameter.stored));
+    const View shared = checkpoint.view(*checkpoint.find(tie->stored));
+    if (same_bytes(own, shared)) {
+      stored = tie->stored;
+    } else {
+      notices_.push_back(fmt::format(
+          "{} and {} are tied by config.json but stored with different values: each keeps its "
+          "own, as transformers does",
+          parameter.path, tie->source));
+    }
+  }
+  const TensorEntry* entry = checkpoint.find(stored);
+  if (entry == nullptr) {
+    throw Error(ErrorCode::kNotFound, fmt::format("{}: no tensor bound", parameter.path));
+  }
+  View view = checkpoint.view(*entry);
+  if (reinterpret_cast<uintptr_t>(view.data) % dtype_size(view.dtype) != 0) {
+    // Tensor::copy_of would read through a misaligned pointer.
+    Tensor copy(view.dtype, entry->shape);
+    std::memcpy(copy.view().data, view.data, view.bytes());
+    view = copy.view();
+    copies_.push_back(std::move(copy));
+  }
+  return view;
+}
 
 Weights::Weights(const Graph& graph, const Audit& audit, const Checkpoint& checkpoint) {
   for (const Parameter& parameter : graph.parameters) {
-    if (!parameter.parts.empty()) {
-      copies_.push_back(compose(parameter, graph.nodes[parameter.node].outputs[0], checkpoint));
-      views_.push_back(copies_.back().view());
-      bytes_ += views_.back().bytes();
-      continue;
-    }
-    std::string stored = parameter.stored;
-    const auto tie = std::ranges::find(audit.ties, parameter.path, &Audit::Tie::path);
-    if (tie != audit.ties.end() && tie->stored_twice) {
-      const View own = checkpoint.view(*checkpoint.find(parameter.stored));
-      const View shared = checkpoint.view(*checkpoint.find(tie->stored));
-      if (same_bytes(own, shared)) {
-        stored = tie->stored;
-      } else {
-        notices_.push_back(fmt::format(
-            "{} and {} are tied by config.json but stored with different values: each keeps its "
-            "own, as transformers does",
-            parameter.path, tie->source));
-      }
-    }
-    const TensorEntry* entry = checkpoint.find(stored);
-    if (entry == nullptr) {
-      throw Error(ErrorCode::kNotFound, fmt::format("{}: no tensor bound", parameter.path));
-    }
-    View view = checkpoint.view(*entry);
-    if (reinterpret_cast<uintptr_t>(view.data) % dtype_size(view.dtype) != 0) {
-      // Tensor::copy_of would read through a misaligned pointer.
-      Tensor copy(view.dtype, entry->shape);
-      std::memcpy(copy.view().data, view.data, view.bytes());
-      view = copy.view();
-      copies_.push_back(std::move(copy));
-    }
+    View view = bind(parameter, graph.nodes[parameter.node].outputs[0], audit, checkpoint);
+    if (parameter.held_dim >= 0) view = held_part(parameter, view, copies_);
     bytes_ += view.bytes();
     views_.push_back(view);
   }

@@ -167,6 +167,19 @@ class Broken(Case):
         self.assertEqual(manifests[0]["greedy"], manifests[1]["greedy"])
 
 
+class Routing(Case):
+    def test_which_experts_were_chosen_is_told_without_detail(self):
+        for name in ("mixtral", "deepseek_v3"):
+            folder = ROOT / "tests" / "fixtures" / name
+            status, errors = self.run_recorder(folder, "--output", self.scratch / name, "--dtype", "bfloat16", *PROMPT)
+            self.assertEqual(status, 0, errors)
+            for run in recorder.Dump(self.scratch / name).manifest["runs"]:
+                paths = {tap["path"] for tap in run["taps"]}
+                for layer in (1, 2):
+                    for part in ("router_logits", "topk_ids", "topk_weights"):
+                        self.assertIn(f"model.layers.{layer}.mlp/{part}", paths)
+
+
 class Format(Case):
     @classmethod
     def setUpClass(cls):

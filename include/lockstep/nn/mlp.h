@@ -17,13 +17,6 @@ struct Activation : Module<Activation> {
   Value forward(const Value& x) const { return activation(x, fn); }
 };
 
-/// Passes on what it is given: nothing is dropped in inference. The reference calls it.
-struct Dropout : Module<Dropout> {
-  static constexpr const char* kClass = "Dropout";
-  explicit Dropout(const Scope& s) : Module(s) {}
-  Value forward(const Value& x) const { return x; }
-};
-
 /// down_proj(act_fn(gate_proj(x)) * up_proj(x)), as LlamaMLP. [T, H] -> [T, H]
 struct GatedMLP : Module<GatedMLP> {
   static constexpr const char* kClass = "GatedMLP";

@@ -21,7 +21,8 @@ struct RoutingRule {
   std::string order = "scores_first";  ///< "topk_first": softmax over the chosen alone
   bool normalise = false;              ///< the k weights sum to 1
   double scaling = 1;
-  int64_t n_group = 1, topk_group = 1;  ///< experts of the best groups alone, by their two best
+  int64_t n_group = 1, topk_group = 1;   ///< experts of the topk_group best groups alone
+  std::string group_score = "two_best";  ///< a group's: the sum of its two best, or its "best"
 };
 
 /// `bias` [E] takes part in the choice, not in the weights.
@@ -29,10 +30,10 @@ inline Routing route(const Value& logits, const RoutingRule& rule,
                      const std::optional<Value>& bias = {}) {
   Builder& b = logits.builder();
   const std::vector<Attr> attrs = {
-      {"top_k", rule.top_k},          {"scoring", rule.scoring},
-      {"order", rule.order},          {"normalise", int64_t{rule.normalise}},
-      {"scaling", rule.scaling},      {"n_group", rule.n_group},
-      {"topk_group", rule.topk_group}};
+      {"top_k", rule.top_k},           {"scoring", rule.scoring},
+      {"order", rule.order},           {"normalise", int64_t{rule.normalise}},
+      {"scaling", rule.scaling},       {"n_group", rule.n_group},
+      {"topk_group", rule.topk_group}, {"group_score", rule.group_score}};
   const std::vector<Value> chosen = bias ? b.op_n<2>("router_topk", {logits, *bias}, attrs)
                                          : b.op_n<2>("router_topk", {logits}, attrs);
   return {logits, chosen[1], chosen[0]};
@@ -79,6 +80,10 @@ struct Experts : Module<Experts> {
     down_proj = s.builder().parameter_of((s / "down_proj").path(),
                                          {n_experts, hidden_size, intermediate_size}, down);
   }
+
+  /// The same of weights that a family stores stacked under names of its own.
+  Experts(const Scope& s, std::string hidden_act, const Value& gate_up, const Value& down)
+      : Module(s), fn(std::move(hidden_act)), gate_up_proj(gate_up), down_proj(down) {}
 
   Value forward(const Value& x, const Value& ids, const Value& weights) const {
     return x.builder().op("experts", {x, ids, weights, gate_up_proj, down_proj}, {{"fn", fn}});

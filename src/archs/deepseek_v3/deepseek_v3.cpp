@@ -1,6 +1,5 @@
-// DeepSeek-V3. Mirrors transformers models/deepseek_v3/modeling_deepseek_v3.py (5.x). Attention
-// reads the cached latents, so that kv_b_proj, called on the new tokens, computes only when it is
-// tapped.
+// DeepSeek-V3. Mirrors transformers models/deepseek_v3/modeling_deepseek_v3.py (5.x); member names
+// are the reference's module names, so they bind the weights and name the taps.
 #include <cmath>
 #include <optional>
 
@@ -9,26 +8,14 @@
 namespace {
 using namespace lockstep;
 
-// A key that the reference writes but derives from others: there, it must agree.
-int64_t derived(const Config& c, const char* key, int64_t value) {
-  const int64_t found = c.size(key, value);
-  if (found == value) return value;
-  throw Error(ErrorCode::kInvalidArgument, c.where(key) + ": expected " + std::to_string(value) +
-                                               " from the other keys, found " +
-                                               std::to_string(found));
-}
-
 // The keys of DeepseekV3Config that the computation reads, with DeepseekV3Config's defaults.
 struct DeepseekV3Config {
   int64_t vocab_size, hidden_size, intermediate_size, moe_intermediate_size, num_hidden_layers;
-  int64_t num_attention_heads, n_shared_experts, n_routed_experts, kv_lora_rank;
-  int64_t q_lora_rank;  // 0: queries are not compressed
-  int64_t qk_rope_head_dim, v_head_dim, qk_nope_head_dim, first_k_dense_replace;
-  double rms_norm_eps, scaling;
+  int64_t n_shared_experts, n_routed_experts, first_k_dense_replace;
+  double rms_norm_eps;
   std::string hidden_act;
-  Bias attention_bias;
-  RopeStyle rope_style;
   bool tie_word_embeddings;
+  LatentAttentionConfig attention;
   RoutingRule routing;
   RopeFrequencies rope;
 
@@ -38,94 +25,41 @@ struct DeepseekV3Config {
         intermediate_size(c.size("intermediate_size", 18432)),
         moe_intermediate_size(c.size("moe_intermediate_size", 2048)),
         num_hidden_layers(c.layers("num_hidden_layers", 61)),
-        num_attention_heads(c.size("num_attention_heads", 128)),
         n_shared_experts(c.size("n_shared_experts", 1)),
         n_routed_experts(c.size("n_routed_experts", 256)),
-        kv_lora_rank(c.size("kv_lora_rank", 512)),
-        q_lora_rank(c.is_null("q_lora_rank") ? 0 : c.size("q_lora_rank", 1536)),
-        qk_rope_head_dim(c.size("qk_rope_head_dim", 64)),
-        v_head_dim(c.size("v_head_dim", 128)),
-        qk_nope_head_dim(c.size("qk_nope_head_dim", 128)),
         first_k_dense_replace(c.size("first_k_dense_replace", 3, 0)),
         rms_norm_eps(c.positive("rms_norm_eps", 1e-6)),
-        scaling(1 / std::sqrt(static_cast<double>(qk_nope_head_dim + qk_rope_head_dim))),
         hidden_act(c.text("hidden_act", "silu")),
-        attention_bias(Bias{c.flag("attention_bias", false)}),
-        rope_style(c.flag("rope_interleave", true) ? RopeStyle::kInterleavedToHalf
-                                                   : RopeStyle::kHalf),
         tie_word_embeddings(c.flag("tie_word_embeddings", false)),
+        attention{.hidden_size = hidden_size,
+                  .num_attention_heads = c.size("num_attention_heads", 128),
+                  .q_lora_rank = c.is_null("q_lora_rank") ? 0 : c.size("q_lora_rank", 1536),
+                  .kv_lora_rank = c.size("kv_lora_rank", 512),
+                  .qk_nope_head_dim = c.size("qk_nope_head_dim", 128),
+                  .qk_rope_head_dim = c.size("qk_rope_head_dim", 64),
+                  .v_head_dim = c.size("v_head_dim", 128),
+                  .scaling = 0,
+                  .attention_bias = Bias{c.flag("attention_bias", false)},
+                  .rope_style = c.flag("rope_interleave", true) ? RopeStyle::kInterleavedToHalf
+                                                                : RopeStyle::kHalf},
         routing{.top_k = c.size("num_experts_per_tok", 8),
                 .scoring = "sigmoid",
                 .normalise = c.flag("norm_topk_prob", true),
                 .scaling = c.number("routed_scaling_factor", 2.5),
                 .n_group = c.size("n_group", 8),
                 .topk_group = c.size("topk_group", 4)},
-        rope(rope_frequencies(c, derived(c, "head_dim", qk_rope_head_dim),
+        rope(rope_frequencies(c, c.derived_size("head_dim", attention.qk_rope_head_dim),
                               {.max_position_embeddings = 4096})) {
-    derived(c, "qk_head_dim", qk_nope_head_dim + qk_rope_head_dim);
-    derived(c, "num_key_value_heads", num_attention_heads);
+    const int64_t qk_head_dim = attention.qk_nope_head_dim + attention.qk_rope_head_dim;
+    attention.scaling = 1 / std::sqrt(static_cast<double>(qk_head_dim));
+    c.derived_size("qk_head_dim", qk_head_dim);
+    c.derived_size("num_key_value_heads", attention.num_attention_heads);
     const Config parameters = c.at("rope_parameters");
     const double all_dim = parameters.number("mscale_all_dim", 0);
     if (parameters.text("rope_type", "default") != "default" && all_dim != 0) {
       const double mscale = yarn_mscale(parameters.positive("factor"), all_dim);
-      scaling *= mscale * mscale;
+      attention.scaling *= mscale * mscale;
     }
-  }
-};
-
-struct Attention : Module<Attention> {
-  static constexpr const char* kClass = "DeepseekV3Attention";
-  DeepseekV3Config c;
-  std::optional<Linear> q_proj, q_a_proj, q_b_proj;
-  std::optional<RMSNorm> q_a_layernorm;
-  Linear kv_a_proj_with_mqa;
-  RMSNorm kv_a_layernorm;
-  Linear kv_b_proj, o_proj;
-
-  Attention(const Scope& s, const DeepseekV3Config& config)
-      : Module(s),
-        c(config),
-        kv_a_proj_with_mqa(s / "kv_a_proj_with_mqa", c.hidden_size,
-                           c.kv_lora_rank + c.qk_rope_head_dim, c.attention_bias),
-        kv_a_layernorm(s / "kv_a_layernorm", c.kv_lora_rank, 1e-6),
-        kv_b_proj(s / "kv_b_proj", c.kv_lora_rank,
-                  c.num_attention_heads * (c.qk_nope_head_dim + c.v_head_dim)),
-        o_proj(s / "o_proj", c.num_attention_heads * c.v_head_dim, c.hidden_size,
-               c.attention_bias) {
-    const int64_t q_width = c.num_attention_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim);
-    if (c.q_lora_rank == 0) {
-      q_proj.emplace(s / "q_proj", c.hidden_size, q_width);
-      return;
-    }
-    q_a_proj.emplace(s / "q_a_proj", c.hidden_size, c.q_lora_rank, c.attention_bias);
-    q_a_layernorm.emplace(s / "q_a_layernorm", c.q_lora_rank, 1e-6);
-    q_b_proj.emplace(s / "q_b_proj", c.q_lora_rank, q_width);
-  }
-
-  Value queries(const Value& x) const {
-    if (q_proj) return (*q_proj)(x);
-    const Value compressed = (*q_a_proj)(x);
-    const Value normed = (*q_a_layernorm)(compressed);
-    return (*q_b_proj)(normed);
-  }
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    const int64_t nope = c.qk_nope_head_dim, rope = c.qk_rope_head_dim, rank = c.kv_lora_rank;
-    const Value q = split_heads(queries(x), nope + rope);
-    const Value q_pass = slice(q, 0, nope);
-    const Value compressed_kv = kv_a_proj_with_mqa(x);
-    const Value latent = kv_a_layernorm(slice(compressed_kv, 0, rank));
-    const Value kv = split_heads(kv_b_proj(latent), nope + c.v_head_dim);
-
-    const Value q_rot = apply_rotary_pos_emb(slice(q, nope, nope + rope), positions, c.rope_style);
-    const Value k_pe = split_heads(slice(compressed_kv, rank, rank + rope), rope);
-    const Value k_rot = apply_rotary_pos_emb(k_pe, positions, c.rope_style);
-    Builder& b = step.builder();
-    b.tap("q_rot", concat(q_pass, q_rot));
-    b.tap("k_rot", concat(slice(kv, 0, nope), k_rot));
-    b.tap("v", slice(kv, nope, nope + c.v_head_dim));
-    return o_proj(merge_heads(step.attend_latent(q_pass, q_rot, latent, merge_heads(k_rot),
-                                                 kv_b_proj.weight, {.scale = c.scaling})));
   }
 };
 
@@ -167,14 +101,14 @@ struct MoE : Module<MoE> {
 
 struct DecoderLayer : Module<DecoderLayer> {
   static constexpr const char* kClass = "DeepseekV3DecoderLayer";
-  Attention self_attn;
+  LatentAttention self_attn;
   std::optional<GatedMLP> dense;
   std::optional<MoE> sparse;
   RMSNorm input_layernorm, post_attention_layernorm;
 
   DecoderLayer(const Scope& s, const DeepseekV3Config& c, int64_t layer)
       : Module(s),
-        self_attn(s / "self_attn", c),
+        self_attn(s / "self_attn", c.attention),
         input_layernorm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
         post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {
     if (layer < c.first_k_dense_replace) {

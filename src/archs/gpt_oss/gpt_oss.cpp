@@ -106,12 +106,12 @@ struct Attention : ProjectedAttention<Attention> {
   }
 };
 
-struct TopKRouter : Module<TopKRouter> {
+struct GptOssTopKRouter : Module<GptOssTopKRouter> {
   static constexpr const char* kClass = "GptOssTopKRouter";
   RoutingRule rule;
   Value weight, bias;
 
-  TopKRouter(const Scope& s, const GptOssConfig& c)
+  GptOssTopKRouter(const Scope& s, const GptOssConfig& c)
       : Module(s),
         rule{.top_k = c.num_experts_per_tok, .order = "topk_first"},
         weight(s.parameter("weight", {c.num_local_experts, c.hidden_size})),
@@ -153,7 +153,7 @@ struct GptOssExperts : Module<GptOssExperts> {
 
 struct GptOssMLP : Module<GptOssMLP> {
   static constexpr const char* kClass = "GptOssMLP";
-  TopKRouter router;
+  GptOssTopKRouter router;
   GptOssExperts experts;
 
   GptOssMLP(const Scope& s, const GptOssConfig& c)

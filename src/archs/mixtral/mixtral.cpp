@@ -46,37 +46,6 @@ struct Attention : ProjectedAttention<Attention> {
   }
 };
 
-struct TopKRouter : Module<TopKRouter> {
-  static constexpr const char* kClass = "MixtralTopKRouter";
-  RoutingRule rule;
-  Value weight;
-
-  TopKRouter(const Scope& s, const MixtralConfig& c)
-      : Module(s),
-        rule{.top_k = c.num_experts_per_tok, .normalise = true},
-        weight(s.parameter("weight", {c.num_local_experts, c.hidden_size})) {}
-
-  Routing forward(const Value& x) const { return route(linear(x, weight), rule); }
-};
-
-struct SparseMoeBlock : Module<SparseMoeBlock> {
-  static constexpr const char* kClass = "MixtralSparseMoeBlock";
-  TopKRouter gate;
-  Experts experts;
-
-  SparseMoeBlock(const Scope& s, const MixtralConfig& c)
-      : Module(s),
-        gate(s / "gate", c),
-        experts(s / "experts", c.num_local_experts, c.hidden_size, c.intermediate_size,
-                c.hidden_act, {.gate = "w1", .up = "w3", .down = "w2"}) {}
-
-  Value forward(const Value& x) const {
-    const Routing routing = gate(x);
-    tap_routing(routing);
-    return experts(x, routing.ids, routing.weights);
-  }
-};
-
 struct DecoderLayer : Module<DecoderLayer> {
   static constexpr const char* kClass = "MixtralDecoderLayer";
   Attention self_attn;
@@ -86,7 +55,9 @@ struct DecoderLayer : Module<DecoderLayer> {
   DecoderLayer(const Scope& s, const MixtralConfig& c, int64_t)
       : Module(s),
         self_attn(s / "self_attn", c),
-        mlp(s.at("mlp", "block_sparse_moe"), c),
+        mlp(s.at("mlp", "block_sparse_moe"), c.num_local_experts, c.hidden_size,
+            c.intermediate_size, c.hidden_act, {.top_k = c.num_experts_per_tok, .normalise = true},
+            {.gate = "w1", .up = "w3", .down = "w2"}),
         input_layernorm(s / "input_layernorm", c.hidden_size, c.norm_eps),
         post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.norm_eps) {}
 

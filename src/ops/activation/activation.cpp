@@ -25,6 +25,10 @@ void run(const OpCall& call) {
   dispatch<ActivationArgs>("activation", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  return shared_axes(call, 1, call.outputs[0].shape.rank());
+}
+
 }  // namespace
 
 Activation activation_of(std::string_view op, const Attrs& attrs) {
@@ -37,7 +41,7 @@ Activation activation_of(std::string_view op, const Attrs& attrs) {
                              "quick_gelu", "relu", "relu2", "sigmoid", "tanh"})];
 }
 
-const OpDef activation{"activation", infer, run,
-                       [] { return kernel_infos<ActivationArgs>(kKernels); }};
+const OpDef activation{
+    "activation", infer, run, [] { return kernel_infos<ActivationArgs>(kKernels); }, 0, axes};
 
 }  // namespace lockstep::ops

@@ -136,6 +136,34 @@ void run(const OpCall& call) {
   dispatch<AttentionArgs>("attention", kKernels, args, q.dtype == DType::kFloat32, call.context);
 }
 
+// By query heads. The heads that share keys and values stay together where there are enough of
+// these for all ranks; else ranks share theirs.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  const int64_t n_heads = call.inputs[kQ].shape[1].count;
+  const int64_t group = n_heads / call.inputs[kK].shape[1].count;
+  ShardAxis axis{.n_units = n_heads,
+                 .inputs = std::vector<AxisDim>(call.inputs.size()),
+                 .outputs = {split_dim(1)},
+                 .is_anchor = true};
+  axis.inputs[kQ] = split_dim(1);
+  for (const Input i : {kK, kV, kKCache, kVCache}) axis.inputs[i] = split_dim(1, 1, group);
+  if (call.inputs.size() > kSinks) axis.inputs[kSinks] = split_dim(0);
+  return {axis};
+}
+
+// The slopes of the rank's own heads.
+Attrs local_attrs(const Attrs& whole, const LocalShard& shard) {
+  Attrs attrs = whole;
+  const std::span<const double> slopes = slopes_of(whole);
+  if (slopes.empty()) return attrs;
+  std::vector<double> own;
+  for (const Range& heads : shard.units) {
+    for (int64_t h = heads.begin; h < heads.end; ++h) own.push_back(slopes[static_cast<size_t>(h)]);
+  }
+  attrs.set("alibi_slopes", own);
+  return attrs;
+}
+
 }  // namespace
 
 void write_cache(const AttentionArgs& args, ThreadPool& pool) noexcept {
@@ -157,7 +185,12 @@ void write_cache(const AttentionArgs& args, ThreadPool& pool) noexcept {
   });
 }
 
-const OpDef attention{"attention", infer, run, [] { return kernel_infos<AttentionArgs>(kKernels); },
-                      1u << kKCache | 1u << kVCache};
+const OpDef attention{"attention",
+                      infer,
+                      run,
+                      [] { return kernel_infos<AttentionArgs>(kKernels); },
+                      1u << kKCache | 1u << kVCache,
+                      axes,
+                      local_attrs};
 
 }  // namespace lockstep::ops

@@ -27,8 +27,12 @@ void run(const OpCall& call) {
   dispatch<CastArgs>("cast", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  return shared_axes(call, 1, call.outputs[0].shape.rank());
+}
+
 }  // namespace
 
-const OpDef cast{"cast", infer, run, [] { return kernel_infos<CastArgs>(kKernels); }};
+const OpDef cast{"cast", infer, run, [] { return kernel_infos<CastArgs>(kKernels); }, 0, axes};
 
 }  // namespace lockstep::ops

@@ -73,9 +73,20 @@ void run(const OpCall& call) {
   dispatch<CausalConvArgs>("causal_conv", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  ShardAxis axis{.n_units = call.inputs[kX].shape[1].count,
+                 .inputs = std::vector<AxisDim>(call.inputs.size()),
+                 .outputs = {split_dim(1)}};
+  axis.inputs[kX] = axis.inputs[kState] = split_dim(1);
+  axis.inputs[kWeight] = split_dim(0);
+  if (call.inputs.size() > kBias) axis.inputs[kBias] = split_dim(0);
+  return {axis};
+}
+
 }  // namespace
 
-const OpDef causal_conv{"causal_conv", infer, run,
-                        [] { return kernel_infos<CausalConvArgs>(kKernels); }, 1u << kState};
+const OpDef causal_conv{"causal_conv", infer,
+                        run,           [] { return kernel_infos<CausalConvArgs>(kKernels); },
+                        1u << kState,  axes};
 
 }  // namespace lockstep::ops

@@ -50,8 +50,11 @@ void run(const OpCall& call) {
   dispatch<ConcatArgs>("concat", kKernels, args, a.dtype == DType::kFloat32, call.context);
 }
 
+std::vector<ShardAxis> axes(const ShardCall& call) { return shared_axes(call, 1, 2); }
+
 }  // namespace
 
-const OpDef concat{"concat", infer, run, [] { return kernel_infos<ConcatArgs>(kKernels); }};
+const OpDef concat{"concat", infer, run, [] { return kernel_infos<ConcatArgs>(kKernels); },
+                   0,        axes};
 
 }  // namespace lockstep::ops

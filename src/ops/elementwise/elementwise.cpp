@@ -27,6 +27,12 @@ float factor_of(const Attrs& attrs, DType dtype) {
   return fn_of(attrs).factor_in_type ? round_to(dtype, factor) : factor;
 }
 
+/// `shape` with a last dimension of 1.
+Shape one_a_row(Shape shape) {
+  if (shape.rank() > 0) shape[-1] = Dim(1);
+  return shape;
+}
+
 std::vector<TensorType> infer(const InferCall& call) {
   constexpr std::string_view op = "elementwise";
   const bool is_scale = fn_of(call.attrs).fn == Elementwise::kScale;
@@ -36,8 +42,9 @@ std::vector<TensorType> infer(const InferCall& call) {
   if (is_scale) {
     (void)call.attrs.get_float("factor");
   } else {
-    expect_dtype(op, "b", call.inputs[1], {a.dtype});
-    expect_shape(op, "b", call.inputs[1], a.shape);
+    const TensorType& b = call.inputs[1];
+    expect_dtype(op, "b", b, {a.dtype});
+    expect_shape(op, "b", b, b.shape == one_a_row(a.shape) ? b.shape : a.shape);
   }
   return {a};
 }
@@ -47,11 +54,13 @@ void run(const OpCall& call) {
   const View& a = call.inputs[0];
   const Elementwise fn = fn_of(call.attrs).fn;
   const bool is_scale = fn == Elementwise::kScale;
+  const bool is_one_a_row = !is_scale && call.inputs[1].elements() != a.elements();
   const ElementwiseArgs args{
       .a = a.data,
       .b = is_scale ? nullptr : call.inputs[1].data,
       .out = call.outputs[0].data,
       .n = a.elements(),
+      .b_span = is_one_a_row ? a.dim(-1) : 1,
       .factor = is_scale ? factor_of(call.attrs, a.dtype) : 1.0f,
       .fn = fn,
       .dtype = a.dtype,
@@ -60,9 +69,13 @@ void run(const OpCall& call) {
                             call.context);
 }
 
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  return shared_axes(call, 1, call.outputs[0].shape.rank());
+}
+
 }  // namespace
 
-const OpDef elementwise{"elementwise", infer, run,
-                        [] { return kernel_infos<ElementwiseArgs>(kKernels); }};
+const OpDef elementwise{
+    "elementwise", infer, run, [] { return kernel_infos<ElementwiseArgs>(kKernels); }, 0, axes};
 
 }  // namespace lockstep::ops

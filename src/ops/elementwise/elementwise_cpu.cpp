@@ -4,7 +4,10 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
+
 #include "kernels/cpu/simd-inl.h"
+#include "kernels/element.h"
 #include "ops/elementwise/elementwise.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -15,27 +18,41 @@ namespace {
 using ops::Elementwise;
 using ops::ElementwiseArgs;
 
+/// out = fn(a, b) for elements begin to end, row by row where an element of b meets many of a.
+template <class T, class Fn>
+void combine(const ElementwiseArgs& args, int64_t begin, int64_t end, const Fn& fn) {
+  const auto* a = static_cast<const T*>(args.a);
+  const auto* b = static_cast<const T*>(args.b);
+  auto* out = static_cast<T*>(args.out);
+  if (args.b_span == 1) {
+    return map(static_cast<size_t>(end - begin), out + begin, fn, a + begin, b + begin);
+  }
+  while (begin < end) {
+    const int64_t row = begin / args.b_span;
+    const int64_t stop = std::min(end, (row + 1) * args.b_span);
+    const VF weight = hn::Set(F32(), load_float(args.b, args.dtype, row));
+    map(
+        static_cast<size_t>(stop - begin), out + begin,
+        [&](VF x) HWY_ATTR { return fn(x, weight); }, a + begin);
+    begin = stop;
+  }
+}
+
 template <class T>
 void run_range(const ElementwiseArgs& args, int64_t begin, int64_t end) {
-  const F32 d;
-  const T* a = static_cast<const T*>(args.a) + begin;
-  const T* b = static_cast<const T*>(args.b) + (args.b == nullptr ? 0 : begin);
-  T* out = static_cast<T*>(args.out) + begin;
-  const size_t n = static_cast<size_t>(end - begin);
   switch (args.fn) {
     case Elementwise::kAdd:
-      return map(
-          n, out, [](VF x, VF y) HWY_ATTR { return hn::Add(x, y); }, a, b);
+      return combine<T>(args, begin, end, [](VF x, VF y) HWY_ATTR { return hn::Add(x, y); });
     case Elementwise::kSub:
-      return map(
-          n, out, [](VF x, VF y) HWY_ATTR { return hn::Sub(x, y); }, a, b);
+      return combine<T>(args, begin, end, [](VF x, VF y) HWY_ATTR { return hn::Sub(x, y); });
     case Elementwise::kMul:
-      return map(
-          n, out, [](VF x, VF y) HWY_ATTR { return hn::Mul(x, y); }, a, b);
+      return combine<T>(args, begin, end, [](VF x, VF y) HWY_ATTR { return hn::Mul(x, y); });
     case Elementwise::kScale: {
-      const VF factor = hn::Set(d, args.factor);
+      const VF factor = hn::Set(F32(), args.factor);
       return map(
-          n, out, [factor](VF x) HWY_ATTR { return hn::Mul(x, factor); }, a);
+          static_cast<size_t>(end - begin), static_cast<T*>(args.out) + begin,
+          [factor](VF x) HWY_ATTR { return hn::Mul(x, factor); },
+          static_cast<const T*>(args.a) + begin);
     }
   }
 }

@@ -19,7 +19,8 @@ float apply(Elementwise fn, float a, float b) {
 
 void elementwise_ref(const ElementwiseArgs& args, ThreadPool&) noexcept {
   for (int64_t i = 0; i < args.n; ++i) {
-    const float b = args.b == nullptr ? args.factor : load_float(args.b, args.dtype, i);
+    const float b =
+        args.b == nullptr ? args.factor : load_float(args.b, args.dtype, i / args.b_span);
     store_float(args.out, args.dtype, i, apply(args.fn, load_float(args.a, args.dtype, i), b));
   }
 }

@@ -29,8 +29,18 @@ void run(const OpCall& call) {
   const View& ids = call.inputs[0];
   const View& weight = call.inputs[1];
   const View& out = call.outputs[0];
-  const EmbeddingArgs args{ids.as<int32_t>(), weight.data,   out.data,     ids.dim(0),
-                           weight.dim(0),     weight.dim(1), weight.dtype, out.dtype};
+  const EmbeddingArgs args{
+      .ids = ids.as<int32_t>(),
+      .weight = weight.data,
+      .out = out.data,
+      .n_tokens = ids.dim(0),
+      .first_row = call.attrs.get_int("first_row", 0),
+      .n_rows = weight.dim(0),
+      .vocabulary = call.attrs.get_int("vocabulary", weight.dim(0)),
+      .width = weight.dim(1),
+      .weight_dtype = weight.dtype,
+      .dtype = out.dtype,
+  };
   for (int64_t t = 0; t < args.n_tokens; ++t) {
     if (args.ids[t] >= 0 && args.ids[t] < args.vocabulary) continue;
     fail("embedding", fmt::format("ids, row {}", t),
@@ -39,9 +49,25 @@ void run(const OpCall& call) {
   dispatch<EmbeddingArgs>("embedding", kKernels, args, out.dtype == DType::kFloat32, call.context);
 }
 
+// By rows of the vocabulary: the rank that has a row gives it, the others zeros.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  return {{.n_units = call.inputs[1].shape[0].count,
+           .inputs = {{}, split_dim(0)},
+           .outputs = {{}},
+           .is_sum = true}};
+}
+
+Attrs local_attrs(const Attrs& whole, const LocalShard& shard) {
+  Attrs attrs = whole;
+  attrs.set("first_row", shard.units.front().begin);
+  attrs.set("vocabulary", shard.axis.n_units);
+  return attrs;
+}
+
 }  // namespace
 
-const OpDef embedding{"embedding", infer, run,
-                      [] { return kernel_infos<EmbeddingArgs>(kKernels); }};
+const OpDef embedding{
+    "embedding", infer, run,        [] { return kernel_infos<EmbeddingArgs>(kKernels); },
+    0,           axes,  local_attrs};
 
 }  // namespace lockstep::ops

@@ -4,6 +4,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/cpu/simd-inl.h"
@@ -32,8 +33,14 @@ void run_embedding(const EmbeddingArgs& args, ThreadPool& pool) {
     visit_float_type(args.weight_dtype, [&]<class TW>(TW) HWY_ATTR {
       pool.parallel_for(args.n_tokens, grain, [&](int64_t begin, int64_t end, int) HWY_ATTR {
         for (int64_t t = begin; t < end; ++t) {
-          copy_row(static_cast<const TW*>(args.weight) + args.ids[t] * args.width,
-                   static_cast<T*>(args.out) + t * args.width, static_cast<size_t>(args.width));
+          T* to = static_cast<T*>(args.out) + t * args.width;
+          const int64_t row = ops::weight_row(args, t);
+          if (row < 0) {
+            std::fill_n(to, args.width, T{});
+            continue;
+          }
+          copy_row(static_cast<const TW*>(args.weight) + row * args.width, to,
+                   static_cast<size_t>(args.width));
         }
       });
     });

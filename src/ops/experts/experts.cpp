@@ -64,7 +64,8 @@ std::vector<TensorType> infer(const InferCall& call) {
   expect_shape(op, "gate_up", gate_up,
                Shape{down.shape[0], 2 * expect_static(op, "down", down, 2), x.shape[1]});
   check_options(call);
-  return {x};
+  const bool is_partial = call.attrs.get_int("partial", 0) != 0;
+  return {{is_partial ? DType::kFloat32 : x.dtype, x.shape}};
 }
 
 void run(const OpCall& call) {
@@ -83,6 +84,7 @@ void run(const OpCall& call) {
       .out = call.outputs[0].data,
       .n_tokens = x.dim(0),
       .k = call.inputs[kIds].dim(1),
+      .first_expert = call.attrs.get_int("first_expert", 0),
       .n_experts = down.dim(0),
       .width = x.dim(1),
       .inner = down.dim(2),
@@ -95,17 +97,39 @@ void run(const OpCall& call) {
       .down_dtype = down.dtype,
       .gate_up_bias_dtype = biased ? call.inputs[kGateUpBias].dtype : x.dtype,
       .down_bias_dtype = biased ? call.inputs[kDownBias].dtype : x.dtype,
+      .out_dtype = call.outputs[0].dtype,
   };
+  const int64_t n_experts = call.attrs.get_int("n_experts", args.n_experts);
   for (int64_t i = 0; i < args.n_tokens * args.k; ++i) {
-    if (args.ids[i] >= 0 && args.ids[i] < args.n_experts) continue;
+    if (args.ids[i] >= 0 && args.ids[i] < n_experts) continue;
     fail("experts", fmt::format("ids[{}, {}]", i / args.k, i % args.k),
-         fmt::format("an expert in [0, {})", args.n_experts), fmt::format("{}", args.ids[i]));
+         fmt::format("an expert in [0, {})", n_experts), fmt::format("{}", args.ids[i]));
   }
   dispatch<ExpertsArgs>("experts", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+// By experts: a rank adds up those of its own.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  ShardAxis axis{.n_units = call.inputs[kDown].shape[0].count,
+                 .inputs = std::vector<AxisDim>(call.inputs.size()),
+                 .outputs = {{}},
+                 .is_sum = true};
+  for (size_t i = kGateUp; i < call.inputs.size(); ++i) axis.inputs[i] = split_dim(0);
+  return {axis};
+}
+
+Attrs local_attrs(const Attrs& whole, const LocalShard& shard) {
+  Attrs attrs = whole;
+  attrs.set("first_expert", shard.units.front().begin);
+  attrs.set("n_experts", shard.axis.n_units);
+  attrs.set("partial", int64_t{1});
+  return attrs;
+}
+
 }  // namespace
 
-const OpDef experts{"experts", infer, run, [] { return kernel_infos<ExpertsArgs>(kKernels); }};
+const OpDef experts{
+    "experts", infer, run,        [] { return kernel_infos<ExpertsArgs>(kKernels); },
+    0,         axes,  local_attrs};
 
 }  // namespace lockstep::ops

@@ -73,7 +73,9 @@ struct Buffers {
 
   void sort_slots(const ExpertsArgs& args, int64_t n) {
     std::fill_n(ends, args.n_experts, 0);
-    for (int64_t i = 0; i < n; ++i) ++ends[args.ids[i]];
+    for (int64_t i = 0; i < n; ++i) {
+      if (const int64_t e = ops::local_expert(args, i); e >= 0) ++ends[e];
+    }
     int32_t begin = 0;
     for (int32_t e = 0; e < args.n_experts; ++e) {
       const int32_t count = ends[e];
@@ -83,7 +85,10 @@ struct Buffers {
       ends[e] = begin;  // where the next slot of e goes
       begin += count;
     }
-    for (int64_t i = 0; i < n; ++i) slots[ends[args.ids[i]]++] = static_cast<int32_t>(i);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t e = ops::local_expert(args, i);
+      if (e >= 0) slots[ends[e]++] = static_cast<int32_t>(i);
+    }
   }
 };
 
@@ -218,11 +223,16 @@ void sum_slots(const ExpertsArgs& args, const Buffers<T>& buffers, ThreadPool& p
     for (int64_t t = begin; t < end; ++t) {
       std::fill_n(sums, width, 0.0f);
       for (int64_t s = t * args.k; s < (t + 1) * args.k; ++s) {
+        if (ops::local_expert(args, s) < 0) continue;
         const VF weight = hn::Set(F32(), args.weights[s]);
         map(
             width, sums,
             [weight](VF sum, VF y) HWY_ATTR { return hn::Add(sum, hn::Mul(weight, y)); },
             static_cast<const float*>(sums), buffers.y + s * args.width);
+      }
+      if (args.out_dtype == DType::kFloat32) {
+        std::copy_n(sums, width, static_cast<float*>(args.out) + t * args.width);
+        continue;
       }
       map(
           width, static_cast<T*>(args.out) + t * args.width, [](VF v) HWY_ATTR { return v; },

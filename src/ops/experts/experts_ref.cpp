@@ -39,7 +39,9 @@ void experts_ref(const ExpertsArgs& args, ThreadPool& pool) noexcept {
   for (int64_t t = 0; t < args.n_tokens; ++t) {
     std::fill_n(sums, width, 0.0f);
     for (int64_t s = t * args.k; s < (t + 1) * args.k; ++s) {
-      const int64_t first = args.ids[s] * 2 * inner;
+      const int64_t expert = local_expert(args, s);
+      if (expert < 0) continue;
+      const int64_t first = expert * 2 * inner;
       for (int64_t i = 0; i < inner; ++i) {
         const int64_t row = first + gate_row(args, i);
         const float gate = dot(args.x, args.dtype, t * width, gate_up, row, width);
@@ -54,11 +56,12 @@ void experts_ref(const ExpertsArgs& args, ThreadPool& pool) noexcept {
                     load_float(hidden, args.dtype, i) * (up + args.up_offset));
       }
       for (int64_t n = 0; n < width; ++n) {
-        const float y = dot(hidden, args.dtype, 0, down, args.ids[s] * width + n, inner);
+        const float y = dot(hidden, args.dtype, 0, down, expert * width + n, inner);
         sums[n] += args.weights[s] * round_to(args.dtype, y);
       }
     }
-    for (int64_t n = 0; n < width; ++n) store_float(args.out, args.dtype, t * width + n, sums[n]);
+    for (int64_t n = 0; n < width; ++n)
+      store_float(args.out, args.out_dtype, t * width + n, sums[n]);
   }
 }
 

@@ -46,9 +46,13 @@ void run(const OpCall& call) {
   dispatch<GatherRowsArgs>("gather_rows", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  return shared_axes(call, 1, call.outputs[0].shape.rank());
+}
+
 }  // namespace
 
-const OpDef gather_rows{"gather_rows", infer, run,
-                        [] { return kernel_infos<GatherRowsArgs>(kKernels); }};
+const OpDef gather_rows{
+    "gather_rows", infer, run, [] { return kernel_infos<GatherRowsArgs>(kKernels); }, 0, axes};
 
 }  // namespace lockstep::ops

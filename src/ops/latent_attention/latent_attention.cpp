@@ -113,6 +113,18 @@ void run(const OpCall& call) {
                                 call.context);
 }
 
+// By heads; every rank keeps the latents.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  const int64_t n_heads = call.inputs[kQNope].shape[1].count;
+  ShardAxis axis{.n_units = n_heads,
+                 .inputs = std::vector<AxisDim>(call.inputs.size()),
+                 .outputs = {split_dim(1)},
+                 .is_anchor = true};
+  axis.inputs[kQNope] = axis.inputs[kQRot] = split_dim(1);
+  axis.inputs[kKvB] = split_dim(0, call.inputs[kKvB].shape[0].count / n_heads);
+  return {axis};
+}
+
 }  // namespace
 
 void write_latents(const LatentAttentionArgs& args, ThreadPool& pool) noexcept {
@@ -138,8 +150,8 @@ const char* latent_attention_expanded_refuse(const LatentAttentionArgs& args) {
   return pays ? nullptr : "few new tokens a sequence: folding the queries costs less";
 }
 
-const OpDef latent_attention{"latent_attention", infer, run,
-                             [] { return kernel_infos<LatentAttentionArgs>(kKernels); },
-                             1u << kCache};
+const OpDef latent_attention{
+    "latent_attention", infer, run, [] { return kernel_infos<LatentAttentionArgs>(kKernels); },
+    1u << kCache,       axes};
 
 }  // namespace lockstep::ops

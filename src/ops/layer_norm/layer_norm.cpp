@@ -49,9 +49,20 @@ void run(const OpCall& call) {
   dispatch<LayerNormArgs>("layer_norm", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+// Every dimension but the one that is normalised.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  const int last = call.outputs[0].shape.rank() - 1;
+  std::vector<ShardAxis> axes = shared_axes(call, 1, last);
+  for (ShardAxis& axis : axes) {
+    const bool is_by_head = call.inputs[1].shape.rank() == 2;
+    if (is_by_head && axis.outputs[0].dim == last - 1) axis.inputs[1] = split_dim(0);
+  }
+  return axes;
+}
+
 }  // namespace
 
-const OpDef layer_norm{"layer_norm", infer, run,
-                       [] { return kernel_infos<LayerNormArgs>(kKernels); }};
+const OpDef layer_norm{
+    "layer_norm", infer, run, [] { return kernel_infos<LayerNormArgs>(kKernels); }, 0, axes};
 
 }  // namespace lockstep::ops

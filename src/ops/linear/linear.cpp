@@ -27,6 +27,7 @@ std::vector<TensorType> infer(const InferCall& call) {
   }
   TensorType out = x;
   out.shape[-1] = weight.shape[0];
+  if (call.attrs.get_int("partial", 0) != 0) out.dtype = DType::kFloat32;
   return {out};
 }
 
@@ -46,12 +47,36 @@ void run(const OpCall& call) {
       .dtype = x.dtype,
       .weight_dtype = weight.dtype,
       .bias_dtype = has_bias ? call.inputs[2].dtype : DType::kFloat32,
+      .out_dtype = call.outputs[0].dtype,
   };
   dispatch<LinearArgs>("linear", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  const Shape& weight = call.inputs[1].shape;
+  const int last = call.outputs[0].shape.rank() - 1;
+  ShardAxis out{
+      .n_units = weight[0].count, .inputs = {{}, split_dim(0)}, .outputs = {split_dim(last)}};
+  ShardAxis in{.n_units = weight[1].count,
+               .inputs = {split_dim(last), split_dim(1)},
+               .outputs = {{}},
+               .is_sum = true};
+  if (call.inputs.size() == 3) {
+    out.inputs.push_back(split_dim(0));
+    in.inputs.push_back(only_once());
+  }
+  return {out, in};
+}
+
+Attrs local_attrs(const Attrs& whole, const LocalShard& shard) {
+  Attrs attrs = whole;
+  if (shard.axis.is_sum) attrs.set("partial", int64_t{1});
+  return attrs;
+}
+
 }  // namespace
 
-const OpDef linear{"linear", infer, run, [] { return kernel_infos<LinearArgs>(kKernels); }};
+const OpDef linear{"linear", infer, run,        [] { return kernel_infos<LinearArgs>(kKernels); },
+                   0,        axes,  local_attrs};
 
 }  // namespace lockstep::ops

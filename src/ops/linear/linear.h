@@ -1,7 +1,7 @@
 // out[r, n] = sum_k x[r, k] * weight[n, k] + bias[n]
 //
 // Rounding: products and sums in float32 (in the order that the kernel chooses), the bias added in
-// float32, one rounding to x's type. `ref` sums in float64.
+// float32, one rounding to the result's type. `ref` sums in float64.
 #pragma once
 
 #include "ops/op.h"
@@ -12,9 +12,9 @@ struct LinearArgs {
   const void* x;       // [n_rows, k] of dtype
   const void* weight;  // [n, k] of weight_dtype, any alignment
   const void* bias;    // [n] of bias_dtype, or nullptr
-  void* out;           // [n_rows, n] of dtype
+  void* out;           // [n_rows, n] of out_dtype
   int64_t n_rows, n, k;
-  DType dtype, weight_dtype, bias_dtype;
+  DType dtype, weight_dtype, bias_dtype, out_dtype;  // out_dtype: float32 or dtype
 };
 
 void linear_ref(const LinearArgs& args, ThreadPool& pool) noexcept;
@@ -24,7 +24,8 @@ void linear_cpu(const LinearArgs& args, ThreadPool& pool) noexcept;
 const char* linear_onednn_refuse(const LinearArgs& args);
 void linear_onednn(const LinearArgs& args, ThreadPool& pool) noexcept;
 
-/// (x [..., K], weight [N, K], bias [N] or none) -> [..., N] of x's type.
+/// (x [..., K], weight [N, K], bias [N] or none) -> [..., N] of x's type. Attribute: partial (1:
+/// float32, an addend of a sum over ranks).
 extern const OpDef linear;
 
 }  // namespace lockstep::ops

@@ -40,7 +40,7 @@ HWY_INLINE void finish(const LinearArgs& args, int64_t row, int64_t n_rows, int6
       float value = sums[r * stride + c];
       if (args.bias != nullptr) value += load_float(args.bias, args.bias_dtype, column + c);
       const int64_t at = (row + r) * args.n + column + c;
-      if constexpr (std::is_same_v<T, float>) {
+      if (std::is_same_v<T, float> || args.out_dtype == DType::kFloat32) {
         static_cast<float*>(args.out)[at] = value;
       } else {
         static_cast<uint16_t*>(args.out)[at] = float_to_bfloat16(value);

@@ -86,7 +86,7 @@ class OneThread {
 /// What a compiled product depends on.
 struct Key {
   int64_t m, n, k, out_stride;
-  DType bias_dtype;
+  DType bias_dtype, out_dtype;
   bool has_bias;
   friend bool operator==(const Key&, const Key&) = default;
 };
@@ -131,11 +131,13 @@ class Product {
 
   bool create(dnnl_engine_t engine) {
     dnnl_memory_desc_t x, weight, bias, out;
-    const dnnl_data_type_t bias_type = key_.bias_dtype == DType::kBFloat16 ? dnnl_bf16 : dnnl_f32;
+    const auto type_of = [](DType dtype) {
+      return dtype == DType::kBFloat16 ? dnnl_bf16 : dnnl_f32;
+    };
     if (!describe(x, key_.m, key_.k, key_.k, 1, dnnl_bf16) ||
         !describe(weight, key_.k, key_.n, 1, key_.k, dnnl_bf16) ||
-        !describe(out, key_.m, key_.n, key_.out_stride, 1, dnnl_bf16) ||
-        !describe(bias, 1, key_.n, key_.n, 1, bias_type)) {
+        !describe(out, key_.m, key_.n, key_.out_stride, 1, type_of(key_.out_dtype)) ||
+        !describe(bias, 1, key_.n, key_.n, 1, type_of(key_.bias_dtype))) {
       return false;
     }
     dnnl_matmul_desc_t desc;
@@ -191,13 +193,13 @@ dnnl_stream_t thread_stream() {
 
 bool run_tile(const LinearArgs& args, int64_t row, int64_t n_rows, int64_t column,
               int64_t n_columns, ThreadPool& pool, int worker) {
-  const Product& product =
-      product_for({n_rows, n_columns, args.k, args.n, args.bias_dtype, args.bias != nullptr});
+  const Product& product = product_for(
+      {n_rows, n_columns, args.k, args.n, args.bias_dtype, args.out_dtype, args.bias != nullptr});
   if (!product.is_valid() || thread_stream() == nullptr) return false;
   const void* bias = args.bias == nullptr ? nullptr : element(args.bias, args.bias_dtype, column);
   return product.run(element(args.x, args.dtype, row * args.k),
                      element(args.weight, args.weight_dtype, column * args.k), bias,
-                     element(args.out, args.dtype, row * args.n + column),
+                     element(args.out, args.out_dtype, row * args.n + column),
                      pool.scratch(worker, product.scratch_bytes()), thread_stream());
 }
 
@@ -205,7 +207,7 @@ bool run_tile(const LinearArgs& args, int64_t row, int64_t n_rows, int64_t colum
 bool is_available() {
   static const bool available = [] {
     if (engine() == nullptr) return false;
-    return Product({32, 32, 64, 32, DType::kFloat32, false}, engine()).is_valid();
+    return Product({32, 32, 64, 32, DType::kFloat32, DType::kBFloat16, false}, engine()).is_valid();
   }();
   return available;
 }

@@ -13,7 +13,7 @@ void linear_ref(const LinearArgs& args, ThreadPool&) noexcept {
       }
       float value = static_cast<float>(sum);
       if (args.bias != nullptr) value += load_float(args.bias, args.bias_dtype, n);
-      store_float(args.out, args.dtype, r * args.n + n, value);
+      store_float(args.out, args.out_dtype, r * args.n + n, value);
     }
   }
 }

@@ -49,8 +49,14 @@ void run(const OpCall& call) {
   dispatch<RmsNormArgs>("rms_norm", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+// Every dimension but the one that is normalised.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  return shared_axes(call, 1, call.outputs[0].shape.rank() - 1);
+}
+
 }  // namespace
 
-const OpDef rms_norm{"rms_norm", infer, run, [] { return kernel_infos<RmsNormArgs>(kKernels); }};
+const OpDef rms_norm{"rms_norm", infer, run, [] { return kernel_infos<RmsNormArgs>(kKernels); },
+                     0,          axes};
 
 }  // namespace lockstep::ops

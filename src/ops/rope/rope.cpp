@@ -59,8 +59,10 @@ void run(const OpCall& call) {
   dispatch<RopeArgs>("rope", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+std::vector<ShardAxis> axes(const ShardCall& call) { return shared_axes(call, 1, 2); }
+
 }  // namespace
 
-const OpDef rope{"rope", infer, run, [] { return kernel_infos<RopeArgs>(kKernels); }};
+const OpDef rope{"rope", infer, run, [] { return kernel_infos<RopeArgs>(kKernels); }, 0, axes};
 
 }  // namespace lockstep::ops

@@ -25,6 +25,8 @@ RouterTopkArgs settings(const Attrs& attrs, int64_t n_experts) {
       expect_choice(op, "scoring", attrs.get_string("scoring"), {"softmax", "sigmoid"}) == 1;
   args.topk_first = expect_choice(op, "order", attrs.get_string("order", "scores_first"),
                                   {"scores_first", "topk_first"}) == 1;
+  args.group_by_best = expect_choice(op, "group_score", attrs.get_string("group_score", "two_best"),
+                                     {"two_best", "best"}) == 1;
   args.normalise = attrs.get_int("normalise", 0) != 0;
   return args;
 }
@@ -42,7 +44,7 @@ void check_settings(const RouterTopkArgs& args, bool has_bias) {
          fmt::format("{}", args.n_group));
   }
   const int64_t group = args.n_experts / args.n_group;
-  if (args.n_group > 1 && group < 2) {
+  if (args.n_group > 1 && group < 2 && !args.group_by_best) {
     fail(op, "n_group", "groups of two experts or more", fmt::format("{}", args.n_group));
   }
   expect_range("topk_group", args.topk_group, args.n_group);

@@ -4,8 +4,7 @@
 //   topk_first:    c = logits; s = softmax over the k chosen alone
 //
 //   groups (n_group > 1): experts in n_group runs of equal length; a group's score is the sum of
-//   its
-//     two greatest c; outside the topk_group best groups c = -inf
+//     its two greatest c, or its greatest; outside the topk_group best groups c = -inf
 //   ids = the k greatest c, greatest first; equal ones by the lower id, NaN before all
 //   weights = s of the ids; normalise: / (their sum + 1e-20); then * scaling
 //
@@ -25,6 +24,7 @@ struct RouterTopkArgs {
   int64_t n_rows, n_experts, k, n_group, topk_group;
   float scaling;
   bool sigmoid, topk_first, normalise;
+  bool group_by_best;  // else by the two best
   DType dtype, bias_dtype;
 };
 
@@ -41,7 +41,8 @@ void router_topk_cpu(const RouterTopkArgs& args, ThreadPool& pool) noexcept;
 
 /// (logits [T, E], correction bias [E] or none) -> (ids int32[T, k], weights float32[T, k]).
 /// Attributes: scoring ("softmax" or "sigmoid"), order ("scores_first" or "topk_first"; the latter
-/// with softmax alone), top_k, n_group and topk_group (1), normalise (0 or 1), scaling (1.0).
+/// with softmax alone), top_k, n_group and topk_group (1), group_score ("two_best" or "best"),
+/// normalise (0 or 1), scaling (1.0).
 extern const OpDef router_topk;
 
 }  // namespace lockstep::ops

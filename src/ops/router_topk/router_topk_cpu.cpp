@@ -58,7 +58,8 @@ void mask_groups(const RouterTopkArgs& args, const Row& row) {
   for (int64_t g = 0; g < args.n_group; ++g) {
     const float* choice = row.choice + g * size;
     const float first = choice[take_first(choice, size, row.taken + g * size)];
-    row.groups[g] = first + choice[take_first(choice, size, row.taken + g * size)];
+    row.groups[g] =
+        args.group_by_best ? first : first + choice[take_first(choice, size, row.taken + g * size)];
   }
   std::fill_n(row.taken, args.n_group, false);
   for (int64_t i = 0; i < args.topk_group; ++i) take_first(row.groups, args.n_group, row.taken);

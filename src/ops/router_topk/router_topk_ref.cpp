@@ -40,7 +40,7 @@ void mask_groups(const RouterTopkArgs& args, float* groups, float* choice) {
       const int64_t place = place_of(choice + g * size, size, e);
       if (place < 2) best[place] = choice[g * size + e];
     }
-    groups[g] = best[0] + best[1];
+    groups[g] = args.group_by_best ? best[0] : best[0] + best[1];
   }
   for (int64_t g = 0; g < args.n_group; ++g) {
     if (place_of(groups, args.n_group, g) < args.topk_group) continue;

@@ -54,6 +54,19 @@ TEST(RouterTopk, GroupsAreChosenByTheirTwoBest) {
   }
 }
 
+TEST(RouterTopk, GroupsAreChosenByTheirBestWhereAskedTo) {
+  for (const char* kernel : {"ref", "cpu"}) {
+    OpRun r("router_topk",
+            "a float32[1,6]~normal .scoring=softmax .top_k=2 .n_group=2 .topk_group=1 "
+            ".group_score=best",
+            kernel);
+    std::copy_n(std::begin({3.0f, -9.0f, -8.0f, 1.0f, 0.5f, 2.0f}), 6, r.inputs[0].data<float>());
+    r.run();
+    EXPECT_EQ(r.out(0), 0);
+    EXPECT_EQ(r.out(1), 2);
+  }
+}
+
 TEST(RouterTopk, TiesGoToTheLowerIdAndNanComesFirst) {
   for (const char* kernel : {"ref", "cpu"}) {
     OpRun r("router_topk", "a float32[1,5]~uniform:1:1 .scoring=sigmoid .top_k=3", kernel);

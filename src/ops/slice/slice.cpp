@@ -45,8 +45,27 @@ void run(const OpCall& call) {
   dispatch<SliceArgs>("slice", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+// Any dimension; of the last, which is cut, the input has more than is wanted.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  const int last = call.outputs[0].shape.rank() - 1;
+  std::vector<ShardAxis> axes = shared_axes(call, 1, last);
+  axes.push_back({.n_units = call.outputs[0].shape[last].count,
+                  .inputs = {split_dim(last, 1, 1, call.attrs.get_int("begin"))},
+                  .outputs = {split_dim(last)}});
+  return axes;
+}
+
+Attrs local_attrs(const Attrs& whole, const LocalShard& shard) {
+  if (shard.axis.outputs[0].dim + 1 != shard.output.shape.rank()) return whole;
+  Attrs attrs;
+  attrs.set("begin", shard.input_begin);
+  attrs.set("end", shard.input_begin + local_size(shard.axis.outputs[0], shard.units));
+  return attrs;
+}
+
 }  // namespace
 
-const OpDef slice{"slice", infer, run, [] { return kernel_infos<SliceArgs>(kKernels); }};
+const OpDef slice{"slice", infer, run,        [] { return kernel_infos<SliceArgs>(kKernels); },
+                  0,       axes,  local_attrs};
 
 }  // namespace lockstep::ops

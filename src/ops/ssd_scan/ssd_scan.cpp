@@ -108,6 +108,20 @@ void run(const OpCall& call) {
   dispatch<SsdScanArgs>("ssd_scan", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
+// By heads; those that share B and C stay together where there are enough groups.
+std::vector<ShardAxis> axes(const ShardCall& call) {
+  const int64_t n_heads = call.inputs[kX].shape[1].count;
+  const int64_t group = n_heads / call.inputs[kB].shape[1].count;
+  ShardAxis axis{.n_units = n_heads,
+                 .inputs = std::vector<AxisDim>(call.inputs.size()),
+                 .outputs = {split_dim(1), split_dim(1)},
+                 .is_anchor = true};
+  for (const Input i : {kX, kDt, kState}) axis.inputs[i] = split_dim(1);
+  for (const Input i : {kALog, kD, kDtBias}) axis.inputs[i] = split_dim(0);
+  for (const Input i : {kB, kC}) axis.inputs[i] = split_dim(1, 1, group);
+  return {axis};
+}
+
 }  // namespace
 
 void ssd_deltas(const SsdScanArgs& args, ThreadPool& pool) noexcept {
@@ -129,7 +143,7 @@ float ssd_decay_rate(const SsdScanArgs& args, int64_t head) noexcept {
   return static_cast<float>(-std::exp(double{load_float(args.a_log, args.a_log_dtype, head)}));
 }
 
-const OpDef ssd_scan{"ssd_scan", infer, run, [] { return kernel_infos<SsdScanArgs>(kKernels); },
-                     1u << kState};
+const OpDef ssd_scan{"ssd_scan",   infer, run, [] { return kernel_infos<SsdScanArgs>(kKernels); },
+                     1u << kState, axes};
 
 }  // namespace lockstep::ops

@@ -1,0 +1,182 @@
+// DeepSeek-V2. Mirrors transformers models/deepseek_v2/modeling_deepseek_v2.py (5.x); member names
+// are the reference's module names, so they bind the weights and name the taps.
+#include <cmath>
+#include <optional>
+
+#include "lockstep/lockstep.h"
+
+namespace {
+using namespace lockstep;
+
+// How experts are chosen: topk_method. The class has norm_topk_prob, and nothing reads it.
+RoutingRule routing_of(const Config& c) {
+  RoutingRule rule{.top_k = c.size("num_experts_per_tok"),
+                   .scaling = c.number("routed_scaling_factor", 1.0)};
+  for (const char* key : {"norm_topk_prob", "n_group", "topk_group"}) (void)c.has(key);
+  const std::string method = c.text("topk_method", "greedy");
+  if (method == "greedy") return rule;
+  if (method != "group_limited_greedy") {
+    throw Error(
+        ErrorCode::kUnimplemented,
+        c.where("topk_method") + ": expected greedy or group_limited_greedy, found " + method);
+  }
+  rule.n_group = c.size("n_group");
+  rule.topk_group = c.size("topk_group");
+  rule.group_score = "best";
+  return rule;
+}
+
+// The keys of DeepseekV2Config that the computation reads, with DeepseekV2Config's defaults.
+struct DeepseekV2Config {
+  int64_t vocab_size, hidden_size, intermediate_size, moe_intermediate_size, num_hidden_layers;
+  int64_t n_shared_experts, n_routed_experts, first_k_dense_replace;
+  double rms_norm_eps;
+  std::string hidden_act;
+  Bias mlp_bias;
+  bool tie_word_embeddings;
+  LatentAttentionConfig attention;
+  RoutingRule routing;
+  RopeFrequencies rope;
+
+  explicit DeepseekV2Config(const Config& c)
+      : vocab_size(c.size("vocab_size", 32000)),
+        hidden_size(c.size("hidden_size", 4096)),
+        intermediate_size(c.size("intermediate_size", 11008)),
+        moe_intermediate_size(c.size("moe_intermediate_size", 1407)),
+        num_hidden_layers(c.layers("num_hidden_layers", 32)),
+        n_shared_experts(c.size("n_shared_experts", 2)),
+        n_routed_experts(c.size("n_routed_experts", 64)),
+        first_k_dense_replace(c.size("first_k_dense_replace", 0, 0)),
+        rms_norm_eps(c.positive("rms_norm_eps", 1e-6)),
+        hidden_act(c.text("hidden_act", "silu")),
+        mlp_bias(Bias{c.flag("mlp_bias", false)}),
+        tie_word_embeddings(c.flag("tie_word_embeddings", false)),
+        attention{.hidden_size = hidden_size,
+                  .num_attention_heads = c.size("num_attention_heads", 32),
+                  .q_lora_rank = c.is_null("q_lora_rank") ? 0 : c.size("q_lora_rank", 1536),
+                  .kv_lora_rank = c.size("kv_lora_rank", 512),
+                  .qk_nope_head_dim = c.size("qk_nope_head_dim", 128),
+                  .qk_rope_head_dim = c.size("qk_rope_head_dim", 64),
+                  .v_head_dim = c.size("v_head_dim", 128),
+                  .scaling = 0,
+                  .attention_bias = Bias{c.flag("attention_bias", false)},
+                  .rope_style = RopeStyle::kInterleaved},
+        routing(routing_of(c)),
+        rope(rope_frequencies(c, c.derived_size("head_dim", attention.qk_rope_head_dim), 10000.0)) {
+    const int64_t qk_head_dim = attention.qk_nope_head_dim + attention.qk_rope_head_dim;
+    attention.scaling = 1 / std::sqrt(static_cast<double>(qk_head_dim));
+    c.derived_size("qk_head_dim", qk_head_dim);
+    c.derived_size("num_key_value_heads", attention.num_attention_heads);
+  }
+};
+
+// A linear layer that the block applies in float32.
+struct Gate : Module<Gate> {
+  static constexpr const char* kClass = "Linear";
+  Value weight;
+
+  Gate(const Scope& s, const DeepseekV2Config& c)
+      : Module(s), weight(s.parameter("weight", {c.n_routed_experts, c.hidden_size})) {}
+
+  Value forward(const Value& x) const { return linear(to_float32(x), weight); }
+};
+
+struct MoE : Module<MoE> {
+  static constexpr const char* kClass = "DeepseekV2Moe";
+  RoutingRule rule;
+  Experts experts;
+  Gate gate;
+  GatedMLP shared_experts;
+
+  MoE(const Scope& s, const DeepseekV2Config& c)
+      : Module(s),
+        rule(c.routing),
+        experts(s / "experts", c.n_routed_experts, c.hidden_size, c.moe_intermediate_size,
+                c.hidden_act),
+        gate(s / "gate", c),
+        shared_experts(s / "shared_experts", c.hidden_size,
+                       c.moe_intermediate_size * c.n_shared_experts, c.hidden_act, c.mlp_bias) {}
+
+  Value forward(const Value& x) const {
+    const Routing routing = route(gate(x), rule);
+    tap_routing(routing);
+    const Value routed = experts(x, routing.ids, routing.weights);
+    return routed + shared_experts(x);
+  }
+};
+
+struct DecoderLayer : Module<DecoderLayer> {
+  static constexpr const char* kClass = "DeepseekV2DecoderLayer";
+  LatentAttention self_attn;
+  std::optional<GatedMLP> dense;
+  std::optional<MoE> sparse;
+  RMSNorm input_layernorm, post_attention_layernorm;
+
+  DecoderLayer(const Scope& s, const DeepseekV2Config& c, int64_t layer)
+      : Module(s),
+        self_attn(s / "self_attn", c.attention),
+        input_layernorm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
+        post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {
+    if (layer < c.first_k_dense_replace) {
+      dense.emplace(s / "mlp", c.hidden_size, c.intermediate_size, c.hidden_act, c.mlp_bias);
+    } else {
+      sparse.emplace(s / "mlp", c);
+    }
+  }
+
+  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
+    const Value attended = x + self_attn(step, input_layernorm(x), positions);
+    const Value normed = post_attention_layernorm(attended);
+    return attended + (dense ? (*dense)(normed) : (*sparse)(normed));
+  }
+};
+
+struct DeepseekV2Model : Module<DeepseekV2Model> {
+  static constexpr const char* kClass = "DeepseekV2Model";
+  Embedding embed_tokens;
+  Layers<DecoderLayer> layers;
+  RMSNorm norm;
+  RotaryEmbedding rotary_emb;
+
+  DeepseekV2Model(const Scope& s, const DeepseekV2Config& c)
+      : Module(s),
+        embed_tokens(s / "embed_tokens", c.vocab_size, c.hidden_size),
+        layers(c.num_hidden_layers,
+               [&](int64_t i) { return DecoderLayer(s / "layers" / i, c, i); }),
+        norm(s / "norm", c.hidden_size, c.rms_norm_eps),
+        rotary_emb(s / "rotary_emb", c.rope, RopeStyle::kInterleaved) {}
+
+  Value forward(const Step& step, const Value& input_ids) const {
+    Value x = embed_tokens(input_ids);
+    const PositionEmbeddings positions = rotary_emb(step.position_ids());
+    for (const DecoderLayer& layer : layers) x = layer(step, x, positions);
+    return norm(x);
+  }
+};
+
+struct DeepseekV2ForCausalLM : Module<DeepseekV2ForCausalLM> {
+  static constexpr const char* kClass = "DeepseekV2ForCausalLM";
+  DeepseekV2Config config;
+  DeepseekV2Model model;
+  Linear lm_head;
+
+  DeepseekV2ForCausalLM(const Scope& s, const Config& c)
+      : Module(s),
+        config(c),
+        model(s / "model", config),
+        lm_head(config.tie_word_embeddings
+                    ? Linear(s / "lm_head", model.embed_tokens)
+                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {
+    s.builder().drop("*rotary_emb.inv_freq", "a buffer: computed from config.json");
+  }
+
+  Value forward(const Step& step) const {
+    const Value hidden = model(step, step.input_ids());
+    return lm_head(step.logits_to_keep(hidden));
+  }
+};
+
+}  // namespace
+
+LOCKSTEP_ARCHITECTURE(deepseek_v2, "DeepseekV2ForCausalLM", "model", DeepseekV2ForCausalLM)
+LOCKSTEP_PORT(deepseek_v2)

@@ -1,0 +1,283 @@
+// Qwen3-Next, a hybrid of gated delta rules and gated attention, with experts. Mirrors transformers
+// models/qwen3_next/modeling_qwen3_next.py (5.x); member names are the reference's module names, so
+// they bind the weights and name the taps.
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "lockstep/lockstep.h"
+
+namespace {
+using namespace lockstep;
+
+// Whether each layer attends, from layer_types; where these are absent, every nth layer does.
+std::vector<bool> attention_layers(const Config& c, int64_t n_layers) {
+  const std::vector<std::string> types =
+      c.layer_types(n_layers, {"linear_attention", "full_attention"});
+  const int64_t interval = c.size("full_attention_interval", 4);
+  std::vector<bool> attends;
+  for (int64_t i = 0; i < n_layers; ++i) {
+    attends.push_back(types.empty() ? (i + 1) % interval == 0
+                                    : types[static_cast<size_t>(i)] == "full_attention");
+  }
+  return attends;
+}
+
+// The keys of Qwen3NextConfig that the computation reads, with Qwen3NextConfig's defaults.
+struct Qwen3NextConfig {
+  int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers;
+  int64_t num_attention_heads, num_key_value_heads, head_dim;
+  int64_t linear_conv_kernel_dim, linear_key_head_dim, linear_value_head_dim;
+  int64_t linear_num_key_heads, linear_num_value_heads;
+  int64_t decoder_sparse_step, moe_intermediate_size, shared_expert_intermediate_size, num_experts;
+  std::vector<int64_t> mlp_only_layers;
+  std::vector<bool> attends;
+  double rms_norm_eps;
+  std::string hidden_act;
+  Bias attention_bias;
+  bool tie_word_embeddings;
+  RoutingRule routing;
+  RopeFrequencies rope;
+
+  explicit Qwen3NextConfig(const Config& c)
+      : vocab_size(c.size("vocab_size", 151936)),
+        hidden_size(c.size("hidden_size", 2048)),
+        intermediate_size(c.size("intermediate_size", 5632)),
+        num_hidden_layers(c.layers("num_hidden_layers", 48)),
+        num_attention_heads(c.size("num_attention_heads", 16)),
+        num_key_value_heads(c.size("num_key_value_heads", 2)),
+        head_dim(c.size("head_dim", 256)),
+        linear_conv_kernel_dim(c.size("linear_conv_kernel_dim", 4)),
+        linear_key_head_dim(c.size("linear_key_head_dim", 128)),
+        linear_value_head_dim(c.size("linear_value_head_dim", 128)),
+        linear_num_key_heads(c.size("linear_num_key_heads", 16)),
+        linear_num_value_heads(c.size("linear_num_value_heads", 32)),
+        decoder_sparse_step(c.size("decoder_sparse_step", 1)),
+        moe_intermediate_size(c.size("moe_intermediate_size", 512)),
+        shared_expert_intermediate_size(c.size("shared_expert_intermediate_size", 512)),
+        num_experts(c.size("num_experts", 512)),
+        mlp_only_layers(c.integers("mlp_only_layers")),
+        attends(attention_layers(c, num_hidden_layers)),
+        rms_norm_eps(c.positive("rms_norm_eps", 1e-6)),
+        hidden_act(c.text("hidden_act", "silu")),
+        attention_bias(Bias{c.flag("attention_bias", false)}),
+        tie_word_embeddings(c.flag("tie_word_embeddings", false)),
+        routing{.top_k = c.size("num_experts_per_tok", 10),
+                .normalise = c.flag("norm_topk_prob", true)},
+        rope(rope_frequencies(c, partial_rotary_dim(c, head_dim, 0.25), 10000.0)) {
+    if (linear_num_value_heads % linear_num_key_heads != 0) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  c.where("linear_num_value_heads") + ": expected a multiple of " +
+                      std::to_string(linear_num_key_heads) + ", found " +
+                      std::to_string(linear_num_value_heads));
+    }
+  }
+
+  bool is_sparse(int64_t layer) const {
+    const bool is_listed =
+        std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) != mlp_only_layers.end();
+    return !is_listed && (layer + 1) % decoder_sparse_step == 0;
+  }
+};
+
+// The norm first, then the gate.
+struct RMSNormGated : Module<RMSNormGated> {
+  static constexpr const char* kClass = "Qwen3NextRMSNormGated";
+  Value weight;
+  double eps;
+
+  RMSNormGated(const Scope& s, int64_t width, double epsilon)
+      : Module(s), weight(s.parameter("weight", {width})), eps(epsilon) {}
+
+  Value forward(const Value& x, const Value& gate) const {
+    const Value normed =
+        x.builder().op("rms_norm", {x, weight}, {{"eps", eps}, {"rounding", "before_weight"}});
+    return to_activation(to_float32(normed) * activation(to_float32(gate), "silu"));
+  }
+};
+
+struct Attention : Module<Attention> {
+  static constexpr const char* kClass = "Qwen3NextAttention";
+  int64_t head_dim;
+  Linear q_proj, k_proj, v_proj, o_proj;
+  UnitOffsetRMSNorm q_norm, k_norm;
+
+  Attention(const Scope& s, const Qwen3NextConfig& c)
+      : Module(s),
+        head_dim(c.head_dim),
+        q_proj(s / "q_proj", c.hidden_size, 2 * c.num_attention_heads * head_dim, c.attention_bias),
+        k_proj(s / "k_proj", c.hidden_size, c.num_key_value_heads * head_dim, c.attention_bias),
+        v_proj(s / "v_proj", c.hidden_size, c.num_key_value_heads * head_dim, c.attention_bias),
+        o_proj(s / "o_proj", c.num_attention_heads * head_dim, c.hidden_size, c.attention_bias),
+        q_norm(s / "q_norm", head_dim, c.rms_norm_eps),
+        k_norm(s / "k_norm", head_dim, c.rms_norm_eps) {}
+
+  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
+    // Head by head: its query, its gate.
+    const Value q_gate = split_heads(q_proj(x), 2 * head_dim);
+    const Value gate = merge_heads(slice(q_gate, head_dim, 2 * head_dim));
+    Value q = q_norm(slice(q_gate, 0, head_dim));
+    Value k = k_norm(split_heads(k_proj(x), head_dim));
+    const Value v = split_heads(v_proj(x), head_dim);
+    q = apply_rotary_pos_emb(q, positions);
+    k = apply_rotary_pos_emb(k, positions);
+    const double scaling = 1 / std::sqrt(static_cast<double>(head_dim));
+    const Value context = merge_heads(step.attend(q, k, v, {.scale = scaling}));
+    return o_proj(context * activation(gate, "sigmoid"));
+  }
+};
+
+struct GatedDeltaNet : Module<GatedDeltaNet> {
+  static constexpr const char* kClass = "Qwen3NextGatedDeltaNet";
+  int64_t n_key_heads, n_heads, key_dim, value_dim, conv_dim, conv_kernel_size;
+  Activation act;
+  CausalConv1d conv1d;
+  Linear in_proj_qkvz, in_proj_ba;
+  Value dt_bias, A_log;
+  RMSNormGated norm;
+  Linear out_proj;
+
+  GatedDeltaNet(const Scope& s, const Qwen3NextConfig& c)
+      : Module(s),
+        n_key_heads(c.linear_num_key_heads),
+        n_heads(c.linear_num_value_heads),
+        key_dim(c.linear_key_head_dim),
+        value_dim(c.linear_value_head_dim),
+        conv_dim(2 * n_key_heads * key_dim + n_heads * value_dim),
+        conv_kernel_size(c.linear_conv_kernel_dim),
+        act(s / "act", c.hidden_act),
+        conv1d(s / "conv1d", conv_dim, conv_kernel_size, Bias::kNo),
+        in_proj_qkvz(s / "in_proj_qkvz", c.hidden_size, conv_dim + n_heads * value_dim),
+        in_proj_ba(s / "in_proj_ba", c.hidden_size, 2 * n_heads),
+        dt_bias(s.parameter("dt_bias", {n_heads})),
+        A_log(s.parameter("A_log", {n_heads})),
+        norm(s / "norm", value_dim, c.rms_norm_eps),
+        out_proj(s / "out_proj", n_heads * value_dim, c.hidden_size) {}
+
+  // [T, heads, width] -> [T, 1, heads * width], so that rows can be joined.
+  static Value row(const Value& x) {
+    const Value flat = merge_heads(x);
+    return split_heads(flat, flat.size(-1));
+  }
+
+  Value forward(const Step& step, const Value& hidden_states) const {
+    const State conv_state = step.conv_state(conv_dim, conv_kernel_size);
+    const State ssm_state = step.ssm_state({n_heads, key_dim, value_dim});
+    // Key head by key head: its query, its key, the values of its heads, their gates; and b, a.
+    const int64_t heads_per_key = n_heads / n_key_heads, values = heads_per_key * value_dim;
+    const Value qkvz = split_heads(in_proj_qkvz(hidden_states), 2 * key_dim + 2 * values);
+    const Value ba = split_heads(in_proj_ba(hidden_states), 2 * heads_per_key);
+    const Value query_key =
+        concat(row(slice(qkvz, 0, key_dim)), row(slice(qkvz, key_dim, 2 * key_dim)));
+    const Value value = row(slice(qkvz, 2 * key_dim, 2 * key_dim + values));
+    const Value z = slice(qkvz, 2 * key_dim + values, 2 * key_dim + 2 * values);
+    const Value b = merge_heads(slice(ba, 0, heads_per_key));
+    const Value a = merge_heads(slice(ba, heads_per_key, 2 * heads_per_key));
+
+    const Value convolved = conv1d(step, merge_heads(concat(query_key, value)), conv_state);
+    step.tap(conv_state);
+    const Value mixed_qkv = act(convolved);
+    const int64_t q_end = n_key_heads * key_dim, k_end = 2 * q_end;
+    const Value core_attn_out =
+        step.gated_delta_rule({.q = split_heads(slice(mixed_qkv, 0, q_end), key_dim),
+                               .k = split_heads(slice(mixed_qkv, q_end, k_end), key_dim),
+                               .v = split_heads(slice(mixed_qkv, k_end, conv_dim), value_dim),
+                               .a = a,
+                               .beta = activation(b, "sigmoid"),
+                               .A_log = A_log,
+                               .dt_bias = dt_bias},
+                              ssm_state);
+    step.tap(ssm_state);
+    return out_proj(merge_heads(norm(core_attn_out, split_heads(merge_heads(z), value_dim))));
+  }
+};
+
+using FeedForward = std::variant<GatedMLP, SharedExpertMoeBlock>;
+
+FeedForward feed_forward(const Scope& s, const Qwen3NextConfig& c, int64_t layer) {
+  if (!c.is_sparse(layer)) return GatedMLP(s, c.hidden_size, c.intermediate_size, c.hidden_act);
+  return SharedExpertMoeBlock(s, c.num_experts, c.hidden_size, c.moe_intermediate_size,
+                              c.shared_expert_intermediate_size, c.hidden_act, c.routing);
+}
+
+struct DecoderLayer : Module<DecoderLayer> {
+  static constexpr const char* kClass = "Qwen3NextDecoderLayer";
+  std::optional<GatedDeltaNet> linear_attn;
+  std::optional<Attention> self_attn;
+  FeedForward mlp;
+  UnitOffsetRMSNorm input_layernorm, post_attention_layernorm;
+
+  DecoderLayer(const Scope& s, const Qwen3NextConfig& c, int64_t layer)
+      : Module(s),
+        mlp(feed_forward(s / "mlp", c, layer)),
+        input_layernorm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
+        post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {
+    if (c.attends[static_cast<size_t>(layer)]) {
+      self_attn.emplace(s / "self_attn", c);
+    } else {
+      linear_attn.emplace(s / "linear_attn", c);
+    }
+  }
+
+  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
+    const Value normed = input_layernorm(x);
+    const Value mixed =
+        self_attn ? (*self_attn)(step, normed, positions) : (*linear_attn)(step, normed);
+    const Value residual = x + mixed;
+    const Value second = post_attention_layernorm(residual);
+    return residual + std::visit([&](const auto& block) { return block(second); }, mlp);
+  }
+};
+
+struct Qwen3NextModel : Module<Qwen3NextModel> {
+  static constexpr const char* kClass = "Qwen3NextModel";
+  Embedding embed_tokens;
+  Layers<DecoderLayer> layers;
+  UnitOffsetRMSNorm norm;
+  RotaryEmbedding rotary_emb;
+
+  Qwen3NextModel(const Scope& s, const Qwen3NextConfig& c)
+      : Module(s),
+        embed_tokens(s / "embed_tokens", c.vocab_size, c.hidden_size),
+        layers(c.num_hidden_layers,
+               [&](int64_t i) { return DecoderLayer(s / "layers" / i, c, i); }),
+        norm(s / "norm", c.hidden_size, c.rms_norm_eps),
+        rotary_emb(s / "rotary_emb", c.rope) {}
+
+  Value forward(const Step& step, const Value& input_ids) const {
+    Value x = embed_tokens(input_ids);
+    const PositionEmbeddings positions = rotary_emb(step.position_ids());
+    for (const DecoderLayer& layer : layers) x = layer(step, x, positions);
+    return norm(x);
+  }
+};
+
+struct Qwen3NextForCausalLM : Module<Qwen3NextForCausalLM> {
+  static constexpr const char* kClass = "Qwen3NextForCausalLM";
+  Qwen3NextConfig config;
+  Qwen3NextModel model;
+  Linear lm_head;
+
+  Qwen3NextForCausalLM(const Scope& s, const Config& c)
+      : Module(s),
+        config(c),
+        model(s / "model", config),
+        lm_head(config.tie_word_embeddings
+                    ? Linear(s / "lm_head", model.embed_tokens)
+                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {
+    s.builder().drop("*rotary_emb.inv_freq", "a buffer: computed from config.json");
+    s.builder().drop("mtp.*", "predicts further tokens: not in forward()");
+  }
+
+  Value forward(const Step& step) const {
+    const Value hidden = model(step, step.input_ids());
+    return lm_head(step.logits_to_keep(hidden));
+  }
+};
+
+}  // namespace
+
+LOCKSTEP_ARCHITECTURE(qwen3_next, "Qwen3NextForCausalLM", "model", Qwen3NextForCausalLM)
+LOCKSTEP_PORT(qwen3_next)
