@@ -240,11 +240,9 @@ class ConfigDefaultsTest : public ::testing::TestWithParam<Family> {
             config_["hidden_size"].get<int>() / config_["num_attention_heads"].get<int>()) {
       keys.push_back("head_dim");
     }
-    // The default theta and type, where there is one for all layers.
-    if (config_.contains("rope_parameters") &&
-        config_["rope_parameters"].value("rope_theta", 0.0) ==
-            GetParam().defaults.value("rope_theta", 10000.0) &&
-        config_["rope_parameters"].value("rope_type", "default") == "default") {
+    // The default theta and type, where there is one for all layers and the table does not say.
+    if (!GetParam().defaults.contains("rope_parameters") && config_.contains("rope_parameters") &&
+        config_["rope_parameters"].value("rope_theta", 0.0) == 10000.0) {
       keys.push_back("rope_parameters");
     }
     return keys;

@@ -5,7 +5,8 @@
     lockstep dump OUT/NAME --like OUT/ref --output OUT/port && lockstep diff OUT/ref OUT/port
 
 A file holds the config, the seed, and as `measured` the relative L2 of the logits that this gave: 40 tokens (11 + 37 i modulo 211)
-against the reference in float32, or in float64 where it is said.
+against the reference in float32, or in float64 where it is said. `attention` is what to record with, where not eager. With dynamic
+rotary scaling a reference that has seen a long sequence keeps its frequencies: it is fed token by token after loading.
 """
 
 import json

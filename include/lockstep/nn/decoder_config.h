@@ -50,18 +50,8 @@ struct DecoderConfig {
 template <class IsSliding>
 std::vector<int64_t> layer_windows(const Config& c, int64_t n_layers, int64_t window,
                                    const IsSliding& is_sliding) {
-  const std::vector<std::string> types = c.texts("layer_types");
-  for (const std::string& type : types) {
-    if (type == "sliding_attention" || type == "full_attention") continue;
-    throw Error(
-        ErrorCode::kInvalidArgument,
-        c.where("layer_types") + ": expected sliding_attention or full_attention, found " + type);
-  }
-  if (!types.empty() && static_cast<int64_t>(types.size()) != n_layers) {
-    throw Error(ErrorCode::kInvalidArgument,
-                c.where("layer_types") + ": expected num_hidden_layers " +
-                    std::to_string(n_layers) + " entries, found " + std::to_string(types.size()));
-  }
+  const std::vector<std::string> types =
+      c.layer_types(n_layers, {"sliding_attention", "full_attention"});
   std::vector<int64_t> windows;
   for (int64_t i = 0; i < n_layers; ++i) {
     const bool slides =

@@ -13,8 +13,10 @@
 
 namespace lockstep {
 
-/// How many of head_dim channels turn: `partial_rotary_factor` of them.
-inline int64_t rotary_dim_of(const Config& config, int64_t head_dim, double default_factor = 1) {
+/// How many channels of a head are rotated where only a part is: `partial_rotary_factor` of them,
+/// rounded down. `default_factor` is the reference config class's.
+inline int64_t partial_rotary_dim(const Config& config, int64_t head_dim,
+                                  double default_factor = 1) {
   const Config rope = config.at("rope_parameters");
   const double factor = rope.positive("partial_rotary_factor", default_factor);
   if (factor > 1) {

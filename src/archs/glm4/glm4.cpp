@@ -24,7 +24,7 @@ struct Glm4Config : DecoderConfig {
         norm_eps(c.positive("rms_norm_eps", 1.5625e-07)),
         hidden_act(c.text("hidden_act", "silu")),
         attention_bias(Bias{c.flag("attention_bias", true)}),
-        rope(rope_frequencies(c, rotary_dim_of(c, head_dim, 0.5),
+        rope(rope_frequencies(c, partial_rotary_dim(c, head_dim, 0.5),
                               {.max_position_embeddings = 131072})) {}
 };
 

@@ -29,7 +29,7 @@ struct GPTNeoXConfig {
         attention_bias(Bias{c.flag("attention_bias", true)}),
         use_parallel_residual(c.flag("use_parallel_residual", true)),
         tie_word_embeddings(c.flag("tie_word_embeddings", false)),
-        rope(rope_frequencies(c, rotary_dim_of(c, head_size, 0.25), 10000.0)) {}
+        rope(rope_frequencies(c, partial_rotary_dim(c, head_size, 0.25), 10000.0)) {}
 };
 
 struct MLP : Module<MLP> {

@@ -57,16 +57,11 @@ struct GptOssConfig : DecoderConfig {
   }
 };
 
-// The reference's tables have each angle once.
+// The reference's tables have each angle once; `both` is made of them for apply_rotary_pos_emb.
 struct HalfTables {
   Value cos, sin;
+  PositionEmbeddings both;
   std::vector<Value> values() const { return {cos, sin}; }
-
-  PositionEmbeddings both_halves() const { return {twice(cos), twice(sin)}; }
-  static Value twice(const Value& table) {
-    const Value heads = split_heads(table, table.size(-1));
-    return merge_heads(concat(heads, heads));
-  }
 };
 
 struct GptOssRotaryEmbedding : Module<GptOssRotaryEmbedding> {
@@ -78,7 +73,14 @@ struct GptOssRotaryEmbedding : Module<GptOssRotaryEmbedding> {
   HalfTables forward(const Value& position_ids) const {
     const PositionEmbeddings tables = rotary_tables(position_ids, rope);
     const int64_t n = tables.cos.size(-1) / 2;
-    return {slice(tables.cos, 0, n), slice(tables.sin, 0, n)};
+    const Value cos = slice(tables.cos, 0, n);
+    const Value sin = slice(tables.sin, 0, n);
+    return {cos, sin, {twice(cos), twice(sin)}};
+  }
+
+  static Value twice(const Value& table) {
+    const Value heads = split_heads(table, table.size(-1));
+    return merge_heads(concat(heads, heads));
   }
 };
 
@@ -93,24 +95,23 @@ struct Attention : ProjectedAttention<Attention> {
         sinks(s.parameter("sinks", {c.num_attention_heads})) {}
 
   Value forward(const Step& step, const Value& x, const HalfTables& tables) const {
-    const PositionEmbeddings positions = tables.both_halves();
     Value q = split_heads(q_proj(x), head_dim);
     Value k = split_heads(k_proj(x), head_dim);
     const Value v = split_heads(v_proj(x), head_dim);
-    q = apply_rotary_pos_emb(q, positions);
-    k = apply_rotary_pos_emb(k, positions);
+    q = apply_rotary_pos_emb(q, tables.both);
+    k = apply_rotary_pos_emb(k, tables.both);
     const Value context =
         step.attend(q, k, v, {.scale = scaling(), .window = sliding_window, .sinks = sinks});
     return o_proj(merge_heads(context));
   }
 };
 
-struct TopKRouter : Module<TopKRouter> {
+struct GptOssTopKRouter : Module<GptOssTopKRouter> {
   static constexpr const char* kClass = "GptOssTopKRouter";
   RoutingRule rule;
   Value weight, bias;
 
-  TopKRouter(const Scope& s, const GptOssConfig& c)
+  GptOssTopKRouter(const Scope& s, const GptOssConfig& c)
       : Module(s),
         rule{.top_k = c.num_experts_per_tok, .order = "topk_first"},
         weight(s.parameter("weight", {c.num_local_experts, c.hidden_size})),
@@ -152,7 +153,7 @@ struct GptOssExperts : Module<GptOssExperts> {
 
 struct GptOssMLP : Module<GptOssMLP> {
   static constexpr const char* kClass = "GptOssMLP";
-  TopKRouter router;
+  GptOssTopKRouter router;
   GptOssExperts experts;
 
   GptOssMLP(const Scope& s, const GptOssConfig& c)

@@ -29,7 +29,7 @@ struct PhiConfig {
         layer_norm_eps(c.positive("layer_norm_eps", 1e-5)),
         qk_layernorm(c.flag("qk_layernorm", false)),
         tie_word_embeddings(c.flag("tie_word_embeddings", false)),
-        rope(rope_frequencies(c, rotary_dim_of(c, head_dim, 0.5), 10000.0)) {}
+        rope(rope_frequencies(c, partial_rotary_dim(c, head_dim, 0.5), 10000.0)) {}
 };
 
 struct Attention : Module<Attention> {

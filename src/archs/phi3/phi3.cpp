@@ -14,7 +14,7 @@ RopeFrequencies rope_of(const Config& c, int64_t head_dim) {
     throw Error(ErrorCode::kInvalidArgument,
                 rope.where("rope_type") + ": expected default or longrope, found " + type);
   }
-  return rope_frequencies(c, rotary_dim_of(c, head_dim), {.max_position_embeddings = 4096});
+  return rope_frequencies(c, partial_rotary_dim(c, head_dim), {.max_position_embeddings = 4096});
 }
 
 // The keys of Phi3Config that the computation reads, with Phi3Config's defaults.

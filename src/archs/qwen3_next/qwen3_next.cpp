@@ -66,7 +66,7 @@ struct Qwen3NextConfig {
         tie_word_embeddings(c.flag("tie_word_embeddings", false)),
         routing{.top_k = c.size("num_experts_per_tok", 10),
                 .normalise = c.flag("norm_topk_prob", true)},
-        rope(rope_frequencies(c, rotary_dim_of(c, head_dim, 0.25), 10000.0)) {
+        rope(rope_frequencies(c, partial_rotary_dim(c, head_dim, 0.25), 10000.0)) {
     if (linear_num_value_heads % linear_num_key_heads != 0) {
       throw Error(ErrorCode::kInvalidArgument,
                   c.where("linear_num_value_heads") + ": expected a multiple of " +

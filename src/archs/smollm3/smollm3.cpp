@@ -10,7 +10,7 @@ using namespace lockstep;
 
 // Whether each layer rotates q and k: no_rope_layers says 1 where it does.
 std::vector<bool> layers_with_rope(const Config& c, int64_t n_layers) {
-  const std::vector<double> listed = c.numbers("no_rope_layers");
+  const std::vector<int64_t> listed = c.integers("no_rope_layers");
   const int64_t interval = c.size("no_rope_layer_interval", 4);
   if (!listed.empty() && static_cast<int64_t>(listed.size()) != n_layers) {
     throw Error(ErrorCode::kInvalidArgument,

@@ -28,7 +28,7 @@ struct StableLmConfig : DecoderConfig {
         use_qkv_bias(Bias{c.flag("use_qkv_bias", false)}),
         qk_layernorm(c.flag("qk_layernorm", false)),
         use_parallel_residual(c.flag("use_parallel_residual", false)),
-        rope(rope_frequencies(c, rotary_dim_of(c, head_dim, 0.25),
+        rope(rope_frequencies(c, partial_rotary_dim(c, head_dim, 0.25),
                               {.max_position_embeddings = 4096})) {}
 };
 

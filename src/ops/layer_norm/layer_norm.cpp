@@ -51,7 +51,13 @@ void run(const OpCall& call) {
 
 // Every dimension but the one that is normalised.
 std::vector<ShardAxis> axes(const ShardCall& call) {
-  return shared_axes(call, 1, call.outputs[0].shape.rank() - 1);
+  const int last = call.outputs[0].shape.rank() - 1;
+  std::vector<ShardAxis> axes = shared_axes(call, 1, last);
+  for (ShardAxis& axis : axes) {
+    const bool is_by_head = call.inputs[1].shape.rank() == 2;
+    if (is_by_head && axis.outputs[0].dim == last - 1) axis.inputs[1] = split_dim(0);
+  }
+  return axes;
 }
 
 }  // namespace
