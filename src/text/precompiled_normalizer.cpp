@@ -18,10 +18,10 @@ namespace {
 std::string decode_base64(const JsonPart& part) {
   constexpr std::string_view kDigits =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::array<int8_t, 256> values;
+  std::array<int, 256> values;
   values.fill(-1);
   for (size_t i = 0; i < kDigits.size(); ++i) {
-    values[static_cast<unsigned char>(kDigits[i])] = static_cast<int8_t>(i);
+    values[static_cast<unsigned char>(kDigits[i])] = static_cast<int>(i);
   }
   std::string_view text = part.as_string();
   while (text.ends_with('=')) text.remove_suffix(1);
