@@ -240,8 +240,8 @@ class ConfigDefaultsTest : public ::testing::TestWithParam<Family> {
             config_["hidden_size"].get<int>() / config_["num_attention_heads"].get<int>()) {
       keys.push_back("head_dim");
     }
-    // The default theta and type, where there is one for all layers.
-    if (config_.contains("rope_parameters") &&
+    // The default theta and type, where there is one for all layers and the table does not say.
+    if (!GetParam().defaults.contains("rope_parameters") && config_.contains("rope_parameters") &&
         config_["rope_parameters"].value("rope_theta", 0.0) == 10000.0) {
       keys.push_back("rope_parameters");
     }
@@ -264,9 +264,14 @@ TEST_P(ConfigDefaultsTest, DefaultValuedKeysCanBeLeftOut) {
   EXPECT_EQ(logits_with(name_, stripped), expected_);
 }
 
+// Where null is no default, but none of the thing.
+bool null_says_none(const std::string& key) { return key.ends_with("_logit_softcapping"); }
+
 TEST_P(ConfigDefaultsTest, NullIsAbsent) {
   json config = config_;
-  for (const std::string& key : default_keys()) config[key] = nullptr;
+  for (const std::string& key : default_keys()) {
+    if (!null_says_none(key)) config[key] = nullptr;
+  }
   EXPECT_EQ(logits_with(name_, config), expected_);
 }
 
@@ -360,21 +365,23 @@ TEST(Gemma3ConfigTest, OneNewerObjectForAllLayersIsNobodys) {
   EXPECT_NE(logits_with("gemma3", config), expected);
 }
 
+std::string error_with(const std::string& name, const char* key, const json& value) {
+  json config = read_json(fixture(name) / "config.json");
+  config[key] = value;
+  try {
+    logits_with(name, config);
+  } catch (const Error& error) {
+    return error.message();
+  }
+  return "no error";
+}
+
+void expect_text(const std::string& message, const std::string& text) {
+  EXPECT_NE(message.find(text), std::string::npos) << message;
+}
+
 // What the config class allows and the ports do not compute is refused by name.
 TEST(ConfigRefusalTest, KeysThatWouldChangeTheComputation) {
-  const auto error_with = [](const std::string& name, const char* key, const json& value) {
-    json config = read_json(fixture(name) / "config.json");
-    config[key] = value;
-    try {
-      logits_with(name, config);
-    } catch (const Error& error) {
-      return error.message();
-    }
-    return std::string("no error");
-  };
-  const auto expect_text = [](const std::string& message, const std::string& text) {
-    EXPECT_NE(message.find(text), std::string::npos) << message;
-  };
   expect_text(error_with("gemma3", "final_logit_softcapping", 30.0),
               "final_logit_softcapping: expected null, found 30");
   expect_text(error_with("gemma3", "attn_logit_softcapping", 50.0),
@@ -392,6 +399,28 @@ TEST(ConfigRefusalTest, KeysThatWouldChangeTheComputation) {
   expect_text(error_with("gpt2", "add_cross_attention", true),
               "add_cross_attention: expected false, found true");
   expect_text(error_with("gpt2", "n_head", 5), "n_head: expected a divisor of n_embd 64, found 5");
+}
+
+TEST(ConfigRefusalTest, KeysOfTheSharedFixtures) {
+  if (!fs::exists(shared_fixtures())) GTEST_SKIP() << "no " << shared_fixtures();
+  expect_text(error_with("gpt_oss", "quantization_config", {{"quant_method", "mxfp4"}}),
+              "quantization_config.quant_method: expected weights as they are, found mxfp4");
+  expect_text(error_with("gpt_oss", "sliding_window", nullptr),
+              "sliding_window: expected the window of layers of type sliding_attention");
+  expect_text(error_with("qwen2", "layer_types", json::array({"chunked_attention"})),
+              "layer_types: expected sliding_attention or full_attention, found chunked_attention");
+  expect_text(error_with("gemma2", "use_bidirectional_attention", true),
+              "use_bidirectional_attention: expected false, found true");
+  expect_text(error_with("smollm3", "no_rope_layers", json::array({1, 0})),
+              "no_rope_layers: expected num_hidden_layers 4 entries, found 2");
+  expect_text(error_with("stablelm", "partial_rotary_factor", 1.5),
+              "partial_rotary_factor: expected at most 1, found 1.5");
+  expect_text(error_with("falcon", "num_attention_heads", 5),
+              "num_attention_heads: expected a divisor of hidden_size 64, found 5");
+  expect_text(error_with("falcon", "num_ln_in_parallel_attn", 2),
+              "num_ln_in_parallel_attn: expected null or 1 without new_decoder_architecture");
+  expect_text(error_with("bloom", "n_head", 5),
+              "n_head: expected a divisor of hidden_size 64, found 5");
 }
 
 TEST(ConfigUseTest, LimitsMayBeInfiniteInAnySpelling) {

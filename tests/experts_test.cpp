@@ -14,10 +14,16 @@ const std::vector<int32_t> kPrompt = {591, 283, 298, 682, 273};
 struct Storage {
   const char *fixture, *block, *gate, *up, *down;
 };
-constexpr Storage kStorages[] = {
-    {"mixtral", "block_sparse_moe", "w1", "w3", "w2"},
-    {"deepseek_v3", "mlp", "gate_proj", "up_proj", "down_proj"},
-};
+
+/// The committed fixtures, and the shared ones that are there.
+std::vector<Storage> storages() {
+  std::vector<Storage> all = {{"mixtral", "block_sparse_moe", "w1", "w3", "w2"}};
+  for (const char* name : {"deepseek_v2", "deepseek_v3", "olmoe", "qwen3_moe", "qwen3_next"}) {
+    if (fs::exists(fixture(name)))
+      all.push_back({name, "mlp", "gate_proj", "up_proj", "down_proj"});
+  }
+  return all;
+}
 
 class StackedExpertsTest : public ::testing::TestWithParam<Storage> {};
 
@@ -114,7 +120,7 @@ TEST_P(StackedExpertsTest, RoutingIsTappedBelowTheBlock) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, StackedExpertsTest, ::testing::ValuesIn(kStorages),
+INSTANTIATE_TEST_SUITE_P(Families, StackedExpertsTest, ::testing::ValuesIn(storages()),
                          [](const auto& storage) { return std::string(storage.param.fixture); });
 
 TEST(DeepseekV3Test, LayersThatPredictFurtherTokensAreDropped) {

@@ -130,6 +130,9 @@ typedef struct LockstepApi {
             const LockstepAttr* attrs, size_t n_attrs, LockstepValue* outputs, size_t n_outputs);
   int (*shape)(LockstepBuilder*, LockstepValue value, LockstepDim* dims, size_t* rank);
   int (*output)(LockstepBuilder*, const char* name, LockstepValue value);
+
+  // out[i] = torch.pow(base, exponents[i]) in float32, to the bit.
+  int (*powers)(LockstepBuilder*, float base, const float* exponents, size_t n, float* out);
 } LockstepApi;
 
 // An architecture: traced by build(), which returns 0 or an ErrorCode after api->fail.

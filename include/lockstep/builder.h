@@ -123,16 +123,22 @@ class Builder {
   }
   void tap(const char* name, const Value& value) { check(api_.tap(raw_, name, value.raw())); }
   void output(const char* name, const Value& value) { check(api_.output(raw_, name, value.raw())); }
+  /// torch.pow(base, exponents) in float32, to the bit.
+  std::vector<float> powers(float base, const std::vector<float>& exponents) {
+    std::vector<float> out(exponents.size());
+    check(api_.powers(raw_, base, exponents.data(), exponents.size(), out.data()));
+    return out;
+  }
 
   /// An op with one output.
-  Value op(const char* name, std::initializer_list<Value> inputs,
-           std::initializer_list<Attr> attrs = {}) {
+  Value op(const char* name, const std::vector<Value>& inputs,
+           const std::vector<Attr>& attrs = {}) {
     return op_n<1>(name, inputs, attrs).front();
   }
   /// An op with N outputs.
   template <size_t N>
-  std::vector<Value> op_n(const char* name, std::initializer_list<Value> inputs,
-                          std::initializer_list<Attr> attrs = {}) {
+  std::vector<Value> op_n(const char* name, const std::vector<Value>& inputs,
+                          const std::vector<Attr>& attrs = {}) {
     std::vector<LockstepValue> raw_inputs;
     for (const Value& input : inputs) raw_inputs.push_back(input.raw());
     std::vector<LockstepAttr> raw_attrs;

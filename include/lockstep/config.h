@@ -48,6 +48,15 @@ class Config {
                                                  " from the other keys, found " +
                                                  std::to_string(found));
   }
+  /// A size that divides `whole`, the value of `whole_key`.
+  int64_t divisor(const std::string& key, int64_t fallback, int64_t whole,
+                  const char* whole_key) const {
+    const int64_t value = size(key, fallback);
+    if (whole % value == 0) return value;
+    throw Error(ErrorCode::kInvalidArgument, where(key) + ": expected a divisor of " + whole_key +
+                                                 " " + std::to_string(whole) + ", found " +
+                                                 std::to_string(value));
+  }
   /// The number of layers: bounded, since each of them is traced.
   int64_t layers(const std::string& key, int64_t fallback) const {
     return size(key, fallback, 1, 4096);
@@ -117,6 +126,39 @@ class Config {
     size_t length = 0;
     builder_->check(api().config_length(builder_->raw(), path(key).c_str(), &length));
     for (size_t i = 0; i < length; ++i) values.push_back(integer(key + "." + std::to_string(i)));
+    return values;
+  }
+  /// `layer_types`: one of `kinds` for each of the layers. Empty where the config has none.
+  std::vector<std::string> layer_types(int64_t n_layers,
+                                       const std::vector<std::string>& kinds) const {
+    std::vector<std::string> types = texts("layer_types");
+    for (const std::string& type : types) {
+      std::string expected;
+      bool is_known = false;
+      for (const std::string& kind : kinds) {
+        expected += (expected.empty() ? "" : " or ") + kind;
+        is_known = is_known || kind == type;
+      }
+      if (!is_known) {
+        throw Error(ErrorCode::kInvalidArgument,
+                    where("layer_types") + ": expected " + expected + ", found " + type);
+      }
+    }
+    if (!types.empty() && static_cast<int64_t>(types.size()) != n_layers) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  where("layer_types") + ": expected num_hidden_layers " +
+                      std::to_string(n_layers) + " entries, found " + std::to_string(types.size()));
+    }
+    return types;
+  }
+
+  /// A list of numbers. Absent and null are the empty list.
+  std::vector<double> numbers(const std::string& key) const {
+    std::vector<double> values;
+    if (!has(key)) return values;
+    size_t length = 0;
+    builder_->check(api().config_length(builder_->raw(), path(key).c_str(), &length));
+    for (size_t i = 0; i < length; ++i) values.push_back(number(key + "." + std::to_string(i)));
     return values;
   }
   /// The object under `key`; its keys are then read by their own names.

@@ -32,9 +32,17 @@ class Step {
     return gather_rows(x, builder_->input("@logit_rows"));
   }
 
+  /// In which type the reference holds slope times position, where that is part of the model.
+  enum class AlibiType { kFloat32, kBFloat16 };
   struct AttendOptions {
-    double scale;        ///< Multiplies q k^T; the reference's `scaling`.
-    int64_t window = 0;  ///< How many keys are seen, the query's own included; 0: all before it.
+    double scale;         ///< Multiplies q k^T; the reference's `scaling`.
+    int64_t window = 0;   ///< How many keys are seen, the query's own included; 0: all before it.
+    double soft_cap = 0;  ///< Scores become soft_cap * tanh(score / soft_cap); 0: as they are.
+    std::optional<Value> sinks = {};  ///< [heads], one more score a head, whose key has no value.
+    /// One a head: slope * (key's position - query's) * alibi_scale is added to the scores.
+    std::vector<double> alibi_slopes = {};
+    double alibi_scale = 1;
+    AlibiType alibi_type = AlibiType::kFloat32;
   };
   /// Causal attention over this sequence's cache, which the call declares: q [T, heads, k_dim],
   /// k [T, kv_heads, k_dim], v [T, kv_heads, v_dim] -> [T, heads, v_dim]. Query head h reads
@@ -47,10 +55,25 @@ class Step {
     b.tap("v", v);
     const Value k_cache = b.paged_cache("k_cache", k.size(-2), k.size(-1));
     const Value v_cache = b.paged_cache("v_cache", v.size(-2), v.size(-1));
-    const Value context = b.op("attention",
-                               {q, k, v, b.input("@positions"), b.input("@row_offsets"),
-                                b.input("@page_offsets"), b.input("@pages"), k_cache, v_cache},
-                               {{"scale", options.scale}, {"window", options.window}});
+    std::vector<Value> inputs = {q,
+                                 k,
+                                 v,
+                                 b.input("@positions"),
+                                 b.input("@row_offsets"),
+                                 b.input("@page_offsets"),
+                                 b.input("@pages"),
+                                 k_cache,
+                                 v_cache};
+    if (options.sinks) inputs.push_back(*options.sinks);
+    std::vector<Attr> attrs = {{"scale", options.scale}, {"window", options.window}};
+    if (options.soft_cap != 0) attrs.push_back({"soft_cap", options.soft_cap});
+    if (!options.alibi_slopes.empty()) {
+      attrs.push_back({"alibi_slopes", options.alibi_slopes});
+      attrs.push_back({"alibi_scale", options.alibi_scale});
+      attrs.push_back(
+          {"alibi_rounding", options.alibi_type == AlibiType::kBFloat16 ? "bfloat16" : "none"});
+    }
+    const Value context = b.op("attention", inputs, attrs);
     b.tap("context", context);
     return context;
   }
@@ -136,11 +159,14 @@ class Step {
     return outputs[0];
   }
 
+  struct LatentOptions {
+    double scale;  ///< As of AttendOptions.
+  };
   /// Causal attention whose keys and values are kv_b latent, over this sequence's cache of latents,
   /// which the call declares: q_nope [T, heads, n], q_rot [T, heads, r], latent [T, rank],
   /// k_rot [T, r], kv_b [heads * (n + v_dim), rank] -> [T, heads, v_dim]. Tap context.
   Value attend_latent(const Value& q_nope, const Value& q_rot, const Value& latent,
-                      const Value& k_rot, const Value& kv_b, AttendOptions options) const {
+                      const Value& k_rot, const Value& kv_b, LatentOptions options) const {
     Builder& b = *builder_;
     const Value cache = b.paged_cache("latent_cache", 1, latent.size(-1) + k_rot.size(-1));
     const Value context =

@@ -24,7 +24,8 @@ int download(const DownloadOptions& options) {
                 "MODEL: expected org/name[@revision], found " + options.model,
                 "a folder needs no download");
   }
-  const std::filesystem::path folder = download_model(HubSettings::from_environment(), *id);
+  const std::filesystem::path folder =
+      download_model(HubSettings::from_environment(), *id, DownloadParts::kAll);
   if (options.json) {
     fmt::print("{}\n", nlohmann::json{{"hf_id", id->text()}, {"folder", folder.string()}}.dump());
   } else {

@@ -60,7 +60,7 @@ std::vector<parity::TapStats> dump_prompt(const DumpFlags& flags,
   options.max_tokens = std::min<int64_t>(512, n);
   options.max_logit_rows = options.max_tokens;
   options.max_context = n;
-  const std::unique_ptr<Pipeline> pipeline = flags.model.open_pipeline(options);
+  const std::unique_ptr<Pipeline> pipeline = flags.model.start(flags.model.open(), options);
   const DType dtype = pipeline->graph().activation_dtype;
   return parity::dump(
       {pipeline.get()},

@@ -1,4 +1,4 @@
-// lockstep generate: greedy text from prompt ids.
+// lockstep generate: greedy text from a prompt, or token ids from token ids.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,12 +9,14 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
+#include "text/detokenizer.h"
 
 namespace lockstep::cli {
 namespace {
 
 struct GenerateOptions {
   ModelOptions model;
+  std::optional<std::string> prompt;
   std::string prompt_ids;
   int64_t max_tokens = 64;
   int64_t chunk = 0;
@@ -57,14 +59,85 @@ double logprob(const View& logits, int32_t token) {
   return load_element(logits.data, logits.dtype, token) - most - std::log(sum);
 }
 
+// Where text is given, or wanted; in the latter case it may be missing.
+std::optional<text::Tokenizer> open_tokenizer(const GenerateOptions& options,
+                                              const std::filesystem::path& folder) {
+  if (!options.prompt.has_value() && !options.json) return std::nullopt;
+  try {
+    return text::Tokenizer::open(folder);
+  } catch (const Error& error) {
+    if (options.prompt.has_value() || error.code() != ErrorCode::kNotFound) throw;
+    return std::nullopt;
+  }
+}
+
+// What comes out, token by token: text as it is settled, ids, or all of it at the end.
+class Output {
+ public:
+  Output(const GenerateOptions& options, const std::optional<text::Tokenizer>& tokenizer)
+      : options_(options) {
+    if (tokenizer.has_value()) detokenizer_.emplace(*tokenizer, kDecoding);
+  }
+
+  void add(int32_t token, const View& logits) {
+    tokens_.push_back(token);
+    const std::string text = detokenizer_.has_value() ? detokenizer_->push(token) : "";
+    if (options_.json) {
+      text_ += text;
+      logprobs_.push_back(logprob(logits, token));
+      return;
+    }
+    if (detokenizer_.has_value()) {
+      fmt::print("{}", text);
+    } else {
+      fmt::print("{}{}", tokens_.size() == 1 ? "" : ",", token);
+    }
+    std::fflush(stdout);
+  }
+  void finish(const std::vector<int32_t>& prompt) {
+    const std::string rest = detokenizer_.has_value() ? detokenizer_->finish() : "";
+    if (!options_.json) {
+      fmt::print("{}\n", rest);
+      return;
+    }
+    const nlohmann::json document = {{"prompt_ids", prompt},
+                                     {"tokens", tokens_},
+                                     {"text", text_ + rest},
+                                     {"logprobs", logprobs_}};
+    fmt::print("{}\n", document.dump());
+  }
+  const std::vector<int32_t>& tokens() const noexcept { return tokens_; }
+
+ private:
+  static constexpr text::DecodeOptions kDecoding{.skip_special_tokens = true};
+  const GenerateOptions& options_;
+  std::optional<text::Detokenizer> detokenizer_;
+  std::vector<int32_t> tokens_;
+  std::vector<double> logprobs_;
+  std::string text_;
+};
+
+std::vector<int32_t> prompt_of(const GenerateOptions& options,
+                               const std::optional<text::Tokenizer>& tokenizer) {
+  if (!options.prompt.has_value()) return parse_ids("--prompt-ids", options.prompt_ids);
+  std::vector<int32_t> ids = tokenizer->encode(*options.prompt);
+  if (ids.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, "--prompt: the text has no tokens",
+                "give some text, or --prompt-ids");
+  }
+  return ids;
+}
+
 int generate(const GenerateOptions& options) {
-  const std::vector<int32_t> prompt = parse_ids("--prompt-ids", options.prompt_ids);
+  Model model = options.model.open();
+  const std::optional<text::Tokenizer> tokenizer = open_tokenizer(options, model.files.folder);
+  const std::vector<int32_t> prompt = prompt_of(options, tokenizer);
   PipelineOptions pipeline_options;
   pipeline_options.max_tokens = std::min<int64_t>(512, static_cast<int64_t>(prompt.size()));
   pipeline_options.max_logit_rows = 1;
   pipeline_options.max_context = static_cast<int64_t>(prompt.size()) + options.max_tokens;
-  const std::unique_ptr<Pipeline> opened = options.model.open_pipeline(pipeline_options);
-  Pipeline& pipeline = *opened;
+  const std::unique_ptr<Pipeline> started = options.model.start(std::move(model), pipeline_options);
+  Pipeline& pipeline = *started;
   const int64_t max_length = pipeline.model().max_length;
   if (max_length > 0 && pipeline_options.max_context > max_length) {
     log_warn(fmt::format("{} tokens asked for; the model was made for {} (max_position_embeddings)",
@@ -73,30 +146,18 @@ int generate(const GenerateOptions& options) {
   const std::vector<int32_t> ends =
       options.ignore_eos ? std::vector<int32_t>{} : end_tokens(pipeline.model().files);
 
-  std::vector<int32_t> tokens;
-  std::vector<double> logprobs;
+  Output output(options, tokenizer);
+  const std::vector<int32_t>& tokens = output.tokens();
   Sequence sequence;
   View logits = pipeline.prefill(sequence, prompt, options.chunk);
   while (static_cast<int64_t>(tokens.size()) < options.max_tokens) {
-    tokens.push_back(argmax(logits, 0));
-    if (options.json) {
-      logprobs.push_back(logprob(logits, tokens.back()));
-    } else {
-      fmt::print("{}{}", tokens.size() == 1 ? "" : ",", tokens.back());
-      std::fflush(stdout);
-    }
+    output.add(argmax(logits, 0), logits);
     if (std::ranges::find(ends, tokens.back()) != ends.end()) break;
     if (static_cast<int64_t>(tokens.size()) == options.max_tokens) break;
     const Segment segment{&sequence, {&tokens.back(), 1}, LogitRows::kLast};
     logits = pipeline.step({&segment, 1});
   }
-  if (options.json) {
-    const nlohmann::json document = {
-        {"prompt_ids", prompt}, {"tokens", tokens}, {"text", ""}, {"logprobs", logprobs}};
-    fmt::print("{}\n", document.dump());
-  } else {
-    fmt::print("\n");
-  }
+  output.finish(prompt);
   return 0;
 }
 
@@ -104,12 +165,16 @@ int generate(const GenerateOptions& options) {
 
 void add_generate(CLI::App& app, Action& action) {
   auto options = std::make_shared<GenerateOptions>();
-  CLI::App* command = add_command(
-      app, "generate", "Greedy generation; prints token ids as they come",
-      "lockstep generate examples/storyteller --prompt-ids 591,283,298,682,273 --max-tokens 24");
+  CLI::App* command =
+      add_command(app, "generate", "Greedy generation; prints text, or token ids, as they come",
+                  "lockstep generate examples/storyteller --prompt \"The capital of Italy is\" "
+                  "--max-tokens 24");
   options->model.add_to(*command);
-  command->add_option("--prompt-ids", options->prompt_ids, "token ids, separated by commas")
-      ->required();
+  CLI::Option_group* prompt = command->add_option_group("Prompt");
+  prompt->add_option("--prompt", options->prompt, "text, with the special tokens of the tokenizer");
+  prompt->add_option("--prompt-ids", options->prompt_ids,
+                     "token ids, separated by commas; ids come out");
+  prompt->require_option(1);
   command->add_option("--max-tokens", options->max_tokens, "tokens to generate")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));

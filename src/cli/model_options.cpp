@@ -65,11 +65,11 @@ int ModelOptions::n_ranks() const {
   return n;
 }
 
-std::unique_ptr<Pipeline> ModelOptions::open_pipeline(PipelineOptions sizes) const {
+std::unique_ptr<Pipeline> ModelOptions::start(Model opened, PipelineOptions sizes) const {
   sizes.n_ranks = n_ranks();
   sizes.threads = threads;
   sizes.kernels = KernelPolicy::from_environment();
-  auto pipeline = std::make_unique<Pipeline>(open(), sizes);
+  auto pipeline = std::make_unique<Pipeline>(std::move(opened), sizes);
   for (const std::string& notice : pipeline->notices()) {
     if (!quiet) log_info(notice);
   }

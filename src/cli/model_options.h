@@ -23,8 +23,8 @@ struct ModelOptions {
   void add_to(CLI::App& command);
   /// Loads ports, opens, traces, audits; says the notices on stderr.
   Model open() const;
-  /// The same, ready to run: `sizes` with threads, devices and kernels as the user wants them.
-  std::unique_ptr<Pipeline> open_pipeline(PipelineOptions sizes) const;
+  /// Ready to run: `sizes` with threads, devices and kernels as the user wants them.
+  std::unique_ptr<Pipeline> start(Model opened, PipelineOptions sizes) const;
   /// Devices named by --devices. Throws kInvalidArgument.
   int n_ranks() const;
 };

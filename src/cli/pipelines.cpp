@@ -41,7 +41,7 @@ Pipelines::Pipelines(const ModelOptions& options, const parity::Recording& refer
     ModelOptions in_dtype = options;
     in_dtype.dtype = std::string(dtype_name(dtype));
     in_dtype.quiet = !pipelines_.empty();
-    pipelines_.push_back(in_dtype.open_pipeline(pipeline_options));
+    pipelines_.push_back(in_dtype.start(in_dtype.open(), pipeline_options));
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/glob.h"
 #include "lockstep/error.h"
+#include "ops/torch_powers.h"
 
 namespace {
 using namespace lockstep;
@@ -536,6 +537,10 @@ const LockstepApi kApi = {
     .output =
         [](LockstepBuilder* b, const char* name, LockstepValue value) {
           return guarded(b, [&] { b->graph.outputs.push_back({name, b->value(value)}); });
+        },
+    .powers =
+        [](LockstepBuilder* b, float base, const float* exponents, size_t n, float* out) {
+          return guarded(b, [&] { torch_powers(base, {exponents, n}, out); });
         },
 };
 

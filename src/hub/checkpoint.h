@@ -35,9 +35,13 @@ class Checkpoint {
   std::unordered_map<std::string_view, uint32_t> by_name_;  // into tensors_
 };
 
-/// A Hugging Face model folder. `open` resolves MODEL: a folder, or a Hub id that is found in the
-/// local cache, else fetched unless HF_HUB_OFFLINE is set. Throws kNotFound saying what was looked
-/// for where, and as download_model() does.
+/// The folder that MODEL names: itself, or that of a Hub id in the local cache, as complete as it
+/// is there. An id that the cache lacks is fetched without its weights, unless HF_HUB_OFFLINE is
+/// set. Throws kNotFound saying what was looked for where, and as download_model() does.
+std::filesystem::path find_model_folder(const std::string& model);
+
+/// A Hugging Face model folder. `open` finds it as find_model_folder() does, and fetches the
+/// weights of a Hub id where the cache lacks them.
 struct ModelFiles {
   std::filesystem::path folder;
   ConfigFile config;

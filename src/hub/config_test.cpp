@@ -352,6 +352,7 @@ TEST(ConfigRope, TypeIsAnOlderNameOfRopeType) {
       {R"({"rope_scaling": {"type": "su", "rope_type": "longrope"}})",
        "longrope",
        {"rope_scaling.type"}},
+      {R"({"rope_scaling": {"type": "su"}})", "longrope", {}},
       {R"({"rope_theta": 1})", "default", {"rope_theta"}},
   };
   for (const auto& c : cases) {

@@ -81,7 +81,7 @@ class Download {
   Download(const HubSettings& settings, const HubId& id)
       : settings_(settings), repository_(settings, id), cache_(settings.cache, id) {}
 
-  fs::path run();
+  fs::path run(DownloadParts parts);
 
  private:
   void fetch(HttpSession& session, const HubFile& file) {
@@ -148,7 +148,7 @@ void Download::fetch_all(const std::vector<HubFile>& files) {
       [&] { progress.update(n_bytes_ / kMegabyte); });
 }
 
-fs::path Download::run() {
+fs::path Download::run(DownloadParts parts) {
   if (settings_.cache.empty()) {
     throw Error(ErrorCode::kFailedPrecondition, "expected a folder for the Hub's cache, found none",
                 "set HF_HUB_CACHE, HF_HOME or HOME");
@@ -157,7 +157,9 @@ fs::path Download::run() {
   listing_ = repository_.list(session);
   // The first file tells whether the model is gated, before anything else is looked at.
   fetch(session, require_file(listing_, "config.json"));
-  const std::vector<HubFile> files = missing_files(session, weight_files(session));
+  std::vector<std::string> weights;
+  if (parts == DownloadParts::kAll) weights = weight_files(session);
+  const std::vector<HubFile> files = missing_files(session, weights);
   fetch_all(files);
   cache_.set_ref(listing_.commit);
   return cache_.snapshot(listing_.commit);
@@ -192,13 +194,13 @@ ModelPlace find_model(const std::string& model, const HubSettings& settings) {
   return place;
 }
 
-fs::path download_model(const HubSettings& settings, const HubId& id) {
+fs::path download_model(const HubSettings& settings, const HubId& id, DownloadParts parts) {
   if (settings.offline) {
     throw Error(ErrorCode::kFailedPrecondition,
                 fmt::format("{}: cannot be fetched, HF_HUB_OFFLINE is set", id.text()),
                 "unset it, or name a model that is in the cache");
   }
-  return Download(settings, id).run();
+  return Download(settings, id).run(parts);
 }
 
 const HubFile& require_file(const HubListing& listing, const std::string& path) {

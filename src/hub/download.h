@@ -24,13 +24,16 @@ struct ModelPlace {
 /// lacks, saying what was looked for where.
 ModelPlace find_model(const std::string& model, const HubSettings& settings);
 
+enum class DownloadParts { kAll, kAllButWeights };
+
 /// Fetches what the cache lacks: the configuration, tokenizer, templates, model card and code of
 /// the model, and its weights as safetensors; several files at once, each continued where an
 /// earlier run broke off. Every file is checked against size and hash before it takes its name; the
 /// revision points at the new commit only when all are there. Returns the snapshot's folder.
 /// Throws kResourceExhausted before anything large is fetched when the disk is too small,
 /// kUnimplemented when there are no safetensors, else as HubRepository does.
-std::filesystem::path download_model(const HubSettings& settings, const HubId& id);
+std::filesystem::path download_model(const HubSettings& settings, const HubId& id,
+                                     DownloadParts parts);
 
 /// Of the listing; throws kNotFound naming it.
 const HubFile& require_file(const HubListing& listing, const std::string& path);

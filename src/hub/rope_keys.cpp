@@ -3,7 +3,7 @@
 // of models/gemma3 and models/gpt_neox.
 //
 //   `rope_scaling`, unless null or empty, replaces `rope_parameters` as a whole.
-//   `rope_type`: itself, else `type`, else "default".
+//   `rope_type`: itself, else `type`, else "default"; "su" is what "longrope" was called first.
 //   `rope_theta`: of the rope object, else of the config, else `rotary_emb_base`.
 //   `partial_rotary_factor`: of the rope object, else of the config, else `rotary_pct`.
 //   `original_max_position_embeddings` (llama3, yarn, longrope): of the rope object, else
@@ -94,6 +94,11 @@ void complete(JsonNode& rope, const JsonNode& config) {
   const JsonNodePtr type = rope.present("type");
   choose(rope, "rope_type", {rope.present("rope_type"), type});
   if (rope.present("rope_type") == nullptr) set(rope, "rope_type", string_node("default"));
+  if (rope.present("rope_type")->text == "su") {
+    JsonNodePtr renamed = string_node("longrope");
+    renamed->twins.push_back(rope.present("rope_type"));
+    set(rope, "rope_type", std::move(renamed));
+  }
   constexpr std::array<std::string_view, 3> kExtended = {"llama3", "yarn", "longrope"};
   const std::string& name = rope.present("rope_type")->text;
   if (std::find(kExtended.begin(), kExtended.end(), name) == kExtended.end()) return;

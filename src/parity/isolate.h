@@ -16,10 +16,12 @@ namespace lockstep::parity {
 
 struct IsolatedTap {
   enum class Verdict : uint8_t { kClean, kSource, kCarrier };
-  std::string run, path, module_class;
+  std::string run;
+  std::string path;  // with ":input" behind it: what goes into that module, and comes out of none
+  std::string module_class;
   std::string ops;         // what was replayed: "linear", "rope", "add, rms_norm"
-  double isolated = 0;     // relative L2 on the reference's inputs
-  double accumulated = 0;  // relative L2 in the whole run
+  double isolated = 0;     // relative L2 on the reference's inputs; of ids, the share of rows
+  double accumulated = 0;  // the same in the whole run
   double bar = 0;          // of both
   Verdict verdict = Verdict::kClean;
 };
@@ -30,15 +32,18 @@ struct IsolateReport {
   bool sound() const;
 };
 
-/// Above it a replayed value of `n_ops` ops is a source. float32: accumulation order only.
-/// bfloat16: one rounding an op, in a reference that may round more often than the port. Where the
-/// recording has the same run in float32 as well, the bar is at least 1.5 times the reference's own
-/// error: an attention over one token loses several roundings' worth to its scores.
-double isolation_bar(const std::string& dtype, int64_t n_ops);
+/// Above it a replayed value is a source: three times its floor, ten in float32, where another
+/// order of accumulation makes several roundings of one. The floor is how far the value moves when
+/// all that it is computed from is rounded once more (`response`), and one rounding more an op,
+/// which a reference that rounds more often than the port may make. Both are of the value itself,
+/// so neither depth nor a rerouted token before it widens the bar.
+double isolation_bar(const std::string& dtype, int64_t n_ops, double response);
 
 /// Replays the runs of `reference` in the pipeline's dtype, prefill and decode steps. Caches and
-/// states of a decode step come from the recording; what it lacks is listed. Throws
-/// kInvalidArgument when no run is of that dtype.
+/// states of a decode step come from the recording; one that the reference keeps in another form is
+/// made from its runs before, and what they lack is listed. Ids are compared as sets; in low
+/// precision, where equal scores may be broken either way, up to a quarter of the rows may differ,
+/// or the one row of a step. Throws kInvalidArgument when no run is of that dtype.
 IsolateReport isolate(Pipeline& pipeline, const Recording& reference);
 
 }  // namespace lockstep::parity

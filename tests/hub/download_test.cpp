@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 class DownloadTest : public HubTest {
  protected:
   fs::path download(const std::string& id = kModel) {
-    return download_model(settings_, *HubId::parse(id));
+    return download_model(settings_, *HubId::parse(id), DownloadParts::kAll);
   }
   std::optional<Error> failure(const std::string& id = kModel) {
     return error_of([&] { download(id); });
@@ -115,6 +115,17 @@ TEST_F(DownloadTest, FetchesWhatTheIndexNames) {
   EXPECT_EQ(hub_.count("consolidated"), 0u);
   model.files.erase("model-2.safetensors");
   expect_failure(ErrorCode::kNotFound, "org/tiny: expected model-2.safetensors on the Hub");
+}
+
+TEST_F(DownloadTest, WeightsComeWhenTheyAreAskedFor) {
+  download_model(settings_, *HubId::parse(kModel), DownloadParts::kAllButWeights);
+  EXPECT_TRUE(fs::exists(snapshot() / "tokenizer.json"));
+  expect_absent();
+  EXPECT_TRUE(ranges_of_weights().empty());
+  EXPECT_TRUE(find_model(kModel, settings_).is_missing);
+  download();
+  expect_whole();
+  EXPECT_FALSE(find_model(kModel, settings_).is_missing);
 }
 
 TEST_F(DownloadTest, TakesSizesFromTheFilesWhereTheListingHasNone) {

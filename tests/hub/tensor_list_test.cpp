@@ -123,7 +123,7 @@ TEST_F(TensorListTest, FaultsInBetween) {
 }
 
 TEST_F(TensorListTest, TheCacheComesFirst) {
-  download_model(settings_, *HubId::parse(kModel));
+  download_model(settings_, *HubId::parse(kModel), DownloadParts::kAll);
   hub_.forget_requests();
   EXPECT_EQ(list().tensors.size(), 2u);
   settings_.offline = true;

@@ -13,8 +13,9 @@ from transformers import CONFIG_MAPPING
 GENERAL = {"architectures", "chunk_size_feed_forward", "dtype", "id2label", "is_encoder_decoder", "label2id", "model_type",
            "output_attentions", "output_hidden_states", "problem_type", "return_dict", "transformers_version", "_name_or_path"}
 # Older keys that the class takes but does not keep.
-OLDER = {"gpt_neox": {"rotary_emb_base": 10000.0, "rotary_pct": 0.25}, "phi": {"partial_rotary_factor": 0.5},
-         "qwen3_next": {"partial_rotary_factor": 0.25}}
+OLDER = {"glm4": {"partial_rotary_factor": 0.5}, "gpt_neox": {"rotary_emb_base": 10000.0, "rotary_pct": 0.25},
+         "phi": {"partial_rotary_factor": 0.5}, "qwen3_next": {"partial_rotary_factor": 0.25},
+         "stablelm": {"partial_rotary_factor": 0.25}}
 
 
 def main():

@@ -26,4 +26,10 @@ struct LayerNorm : Module<LayerNorm> {
   }
 };
 
+/// As CohereLayerNorm.
+struct BiaslessLayerNorm : LayerNorm {
+  BiaslessLayerNorm(const Scope& s, int64_t width, double epsilon)
+      : LayerNorm(s, width, epsilon, Bias::kNo) {}
+};
+
 }  // namespace lockstep

@@ -1,7 +1,6 @@
 // Mixture of experts: the choice of experts, and their products.
 #pragma once
 
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,7 +29,7 @@ struct RoutingRule {
 inline Routing route(const Value& logits, const RoutingRule& rule,
                      const std::optional<Value>& bias = {}) {
   Builder& b = logits.builder();
-  const std::initializer_list<Attr> attrs = {
+  const std::vector<Attr> attrs = {
       {"top_k", rule.top_k},           {"scoring", rule.scoring},
       {"order", rule.order},           {"normalise", int64_t{rule.normalise}},
       {"scaling", rule.scaling},       {"n_group", rule.n_group},

@@ -12,17 +12,17 @@ using namespace lockstep;
 RoutingRule routing_of(const Config& c) {
   RoutingRule rule{.top_k = c.size("num_experts_per_tok"),
                    .scaling = c.number("routed_scaling_factor", 1.0)};
-  (void)c.flag("norm_topk_prob", false);
+  for (const char* key : {"norm_topk_prob", "n_group", "topk_group"}) (void)c.has(key);
   const std::string method = c.text("topk_method", "greedy");
-  if (method == "group_limited_greedy") {
-    rule.n_group = c.size("n_group");
-    rule.topk_group = c.size("topk_group");
-    rule.group_score = "best";
-  } else if (method != "greedy") {
+  if (method == "greedy") return rule;
+  if (method != "group_limited_greedy") {
     throw Error(
         ErrorCode::kUnimplemented,
         c.where("topk_method") + ": expected greedy or group_limited_greedy, found " + method);
   }
+  rule.n_group = c.size("n_group");
+  rule.topk_group = c.size("topk_group");
+  rule.group_score = "best";
   return rule;
 }
 

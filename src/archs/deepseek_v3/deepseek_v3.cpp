@@ -48,7 +48,8 @@ struct DeepseekV3Config {
                 .scaling = c.number("routed_scaling_factor", 2.5),
                 .n_group = c.size("n_group", 8),
                 .topk_group = c.size("topk_group", 4)},
-        rope(rope_frequencies(c, c.derived_size("head_dim", attention.qk_rope_head_dim), 10000.0)) {
+        rope(rope_frequencies(c, c.derived_size("head_dim", attention.qk_rope_head_dim),
+                              {.max_position_embeddings = 4096})) {
     const int64_t qk_head_dim = attention.qk_nope_head_dim + attention.qk_rope_head_dim;
     attention.scaling = 1 / std::sqrt(static_cast<double>(qk_head_dim));
     c.derived_size("qk_head_dim", qk_head_dim);

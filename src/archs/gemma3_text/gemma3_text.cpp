@@ -9,32 +9,16 @@
 namespace {
 using namespace lockstep;
 
-// Whether each layer is local, from layer_types; where these are absent, every nth layer is global.
-std::vector<bool> local_layers(const Config& c, int64_t n_layers) {
-  const std::vector<std::string> types = c.texts("layer_types");
+// Where layer_types are absent, every nth layer is global.
+std::vector<int64_t> windows_of(const Config& c, int64_t n_layers, int64_t sliding_window) {
   const int64_t pattern = c.size("sliding_window_pattern", 6);
-  std::vector<bool> is_local;
-  for (const std::string& type : types) {
-    if (type != "sliding_attention" && type != "full_attention") {
-      throw Error(
-          ErrorCode::kInvalidArgument,
-          c.where("layer_types") + ": expected sliding_attention or full_attention, found " + type);
-    }
-    is_local.push_back(type == "sliding_attention");
-  }
-  if (types.empty()) {
-    for (int64_t i = 1; i <= n_layers; ++i) is_local.push_back(i % pattern != 0);
-  }
-  if (static_cast<int64_t>(is_local.size()) != n_layers) {
-    throw Error(ErrorCode::kInvalidArgument,
-                c.where("layer_types") + ": expected num_hidden_layers " +
-                    std::to_string(n_layers) + " entries, found " + std::to_string(types.size()));
-  }
-  return is_local;
+  return layer_windows(c, n_layers, sliding_window,
+                       [&](int64_t i) { return (i + 1) % pattern != 0; });
 }
 
 RopeFrequencies local_rope_of(const Config& c, int64_t head_dim) {
-  return rope_frequencies_of(c.at("rope_parameters").at("sliding_attention"), head_dim, 1e4);
+  return rope_frequencies_of(c.at("rope_parameters").at("sliding_attention"), head_dim,
+                             {.max_position_embeddings = 131072});
 }
 
 // The keys of older configs, where they are not resolved to an object a layer type, are the global
@@ -44,7 +28,7 @@ RopeFrequencies global_rope_of(const Config& c, int64_t head_dim) {
   const bool is_per_type = rope.has("sliding_attention") || rope.has("full_attention");
   const bool is_older = c.has("rope_theta") || c.has("rope_scaling");
   return rope_frequencies_of(is_older && !is_per_type ? rope : rope.at("full_attention"), head_dim,
-                             1e6);
+                             {.theta = 1e6, .max_position_embeddings = 131072});
 }
 
 void expect_no_cap(const Config& c, const char* key) {
@@ -62,7 +46,7 @@ struct Gemma3Config {
   std::string hidden_activation;
   Bias attention_bias;
   bool tie_word_embeddings;
-  std::vector<bool> is_local;
+  std::vector<int64_t> windows;  // 0: global
   RopeFrequencies local_rope, global_rope;
 
   explicit Gemma3Config(const Config& c)
@@ -79,30 +63,13 @@ struct Gemma3Config {
         hidden_activation(c.text("hidden_activation", "gelu_pytorch_tanh")),
         attention_bias(Bias{c.flag("attention_bias", false)}),
         tie_word_embeddings(c.flag("tie_word_embeddings", true)),
-        is_local(local_layers(c, num_hidden_layers)),
+        windows(windows_of(c, num_hidden_layers, sliding_window)),
         local_rope(local_rope_of(c, head_dim)),
         global_rope(global_rope_of(c, head_dim)) {
     expect_no_cap(c, "final_logit_softcapping");
     expect_no_cap(c, "attn_logit_softcapping");
-    if (c.flag("use_bidirectional_attention", false)) {
-      throw Error(ErrorCode::kUnimplemented,
-                  c.where("use_bidirectional_attention") + ": expected false, found true",
-                  "this build has causal attention alone");
-    }
+    expect_causal(c);
   }
-};
-
-struct ScaledWordEmbedding : Module<ScaledWordEmbedding> {
-  static constexpr const char* kClass = "Gemma3TextScaledWordEmbedding";
-  Embedding table;
-  double embed_scale;
-
-  ScaledWordEmbedding(const Scope& s, int64_t num_embeddings, int64_t embedding_dim)
-      : Module(s),
-        table(s, num_embeddings, embedding_dim),
-        embed_scale(std::sqrt(static_cast<double>(embedding_dim))) {}
-
-  Value forward(const Value& ids) const { return scale_in_type(table.forward(ids), embed_scale); }
 };
 
 // One module, called once a layer type.
@@ -122,10 +89,10 @@ struct Attention : Module<Attention> {
   Linear q_proj, k_proj, v_proj, o_proj;
   UnitOffsetRMSNorm q_norm, k_norm;
 
-  Attention(const Scope& s, const Gemma3Config& c, bool local)
+  Attention(const Scope& s, const Gemma3Config& c, int64_t layer_window)
       : Module(s),
         head_dim(c.head_dim),
-        window(local ? c.sliding_window : 0),
+        window(layer_window),
         scaling(1 / std::sqrt(c.query_pre_attn_scalar)),
         q_proj(s / "q_proj", c.hidden_size, c.num_attention_heads * head_dim, c.attention_bias),
         k_proj(s / "k_proj", c.hidden_size, c.num_key_value_heads * head_dim, c.attention_bias),
@@ -153,10 +120,10 @@ struct DecoderLayer : Module<DecoderLayer> {
   UnitOffsetRMSNorm input_layernorm, post_attention_layernorm;
   UnitOffsetRMSNorm pre_feedforward_layernorm, post_feedforward_layernorm;
 
-  DecoderLayer(const Scope& s, const Gemma3Config& c, bool local)
+  DecoderLayer(const Scope& s, const Gemma3Config& c, int64_t window)
       : Module(s),
-        is_local(local),
-        self_attn(s / "self_attn", c, local),
+        is_local(window != 0),
+        self_attn(s / "self_attn", c, window),
         mlp(s / "mlp", c.hidden_size, c.intermediate_size, c.hidden_activation),
         input_layernorm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
         post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps),
@@ -175,7 +142,7 @@ struct DecoderLayer : Module<DecoderLayer> {
 struct Gemma3TextModel : Module<Gemma3TextModel> {
   static constexpr const char* kClass = "Gemma3TextModel";
   RopeFrequencies local_rope, global_rope;
-  ScaledWordEmbedding embed_tokens;
+  ScaledEmbedding embed_tokens;
   Layers<DecoderLayer> layers;
   UnitOffsetRMSNorm norm;
   Gemma3RotaryEmbedding rotary_emb;
@@ -187,7 +154,7 @@ struct Gemma3TextModel : Module<Gemma3TextModel> {
         embed_tokens(s / "embed_tokens", c.vocab_size, c.hidden_size),
         layers(c.num_hidden_layers,
                [&](int64_t i) {
-                 return DecoderLayer(s / "layers" / i, c, c.is_local[static_cast<size_t>(i)]);
+                 return DecoderLayer(s / "layers" / i, c, c.windows[static_cast<size_t>(i)]);
                }),
         norm(s / "norm", c.hidden_size, c.rms_norm_eps),
         rotary_emb(s / "rotary_emb") {}
@@ -221,7 +188,7 @@ struct Gemma3ForCausalLM : Module<Gemma3ForCausalLM> {
         config(c),
         model(s / "model", config),
         lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", model.embed_tokens.table)
+                    ? Linear(s / "lm_head", model.embed_tokens)
                     : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {}
 
   Value forward(const Step& step) const {

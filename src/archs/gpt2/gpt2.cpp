@@ -19,7 +19,7 @@ struct GPT2Config {
         n_positions(c.size("n_positions", 1024)),
         n_embd(c.size("n_embd", 768)),
         n_layer(c.layers("n_layer", 12)),
-        n_head(c.size("n_head", 12)),
+        n_head(c.divisor("n_head", 12, n_embd, "n_embd")),
         n_inner(c.size("n_inner", 4 * n_embd)),
         activation_function(c.text("activation_function", "gelu_new")),
         layer_norm_epsilon(c.positive("layer_norm_epsilon", 1e-5)),
@@ -28,11 +28,6 @@ struct GPT2Config {
         tie_word_embeddings(c.flag("tie_word_embeddings", true)) {
     // Scores are float32 here with and without it.
     (void)c.flag("reorder_and_upcast_attn", false);
-    if (n_embd % n_head != 0) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  c.where("n_head") + ": expected a divisor of n_embd " + std::to_string(n_embd) +
-                      ", found " + std::to_string(n_head));
-    }
     if (c.flag("add_cross_attention", false)) {
       throw Error(ErrorCode::kUnimplemented,
                   c.where("add_cross_attention") + ": expected false, found true",

@@ -21,7 +21,7 @@ struct GPTNeoXConfig {
       : vocab_size(c.size("vocab_size", 50432)),
         hidden_size(c.size("hidden_size", 6144)),
         num_hidden_layers(c.layers("num_hidden_layers", 44)),
-        num_attention_heads(c.size("num_attention_heads", 64)),
+        num_attention_heads(c.divisor("num_attention_heads", 64, hidden_size, "hidden_size")),
         intermediate_size(c.size("intermediate_size", 24576)),
         head_size(hidden_size / num_attention_heads),
         hidden_act(c.text("hidden_act", "gelu")),
@@ -29,14 +29,7 @@ struct GPTNeoXConfig {
         attention_bias(Bias{c.flag("attention_bias", true)}),
         use_parallel_residual(c.flag("use_parallel_residual", true)),
         tie_word_embeddings(c.flag("tie_word_embeddings", false)),
-        rope(rope_frequencies(c, partial_rotary_dim(c, head_size, 0.25), 10000.0)) {
-    if (hidden_size % num_attention_heads != 0) {
-      throw Error(ErrorCode::kInvalidArgument, c.where("num_attention_heads") +
-                                                   ": expected a divisor of hidden_size " +
-                                                   std::to_string(hidden_size) + ", found " +
-                                                   std::to_string(num_attention_heads));
-    }
-  }
+        rope(rope_frequencies(c, partial_rotary_dim(c, head_size, 0.25), 10000.0)) {}
 };
 
 struct MLP : Module<MLP> {

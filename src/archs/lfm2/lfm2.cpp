@@ -14,27 +14,14 @@ using namespace lockstep;
 // Whether each layer attends, from layer_types; where these are absent, those of full_attn_idxs do,
 // and without either all.
 std::vector<bool> attention_layers(const Config& c, int64_t n_layers) {
-  const std::vector<std::string> types = c.texts("layer_types");
+  const std::vector<std::string> types = c.layer_types(n_layers, {"conv", "full_attention"});
   const std::vector<int64_t> indices = c.integers("full_attn_idxs");
   const bool has_indices = c.has("full_attn_idxs");
   std::vector<bool> attends;
-  for (const std::string& type : types) {
-    if (type != "conv" && type != "full_attention") {
-      throw Error(ErrorCode::kInvalidArgument,
-                  c.where("layer_types") + ": expected conv or full_attention, found " + type);
-    }
-    attends.push_back(type == "full_attention");
-  }
-  if (types.empty()) {
-    for (int64_t i = 0; i < n_layers; ++i) {
-      attends.push_back(!has_indices ||
-                        std::find(indices.begin(), indices.end(), i) != indices.end());
-    }
-  }
-  if (static_cast<int64_t>(attends.size()) != n_layers) {
-    throw Error(ErrorCode::kInvalidArgument,
-                c.where("layer_types") + ": expected num_hidden_layers " +
-                    std::to_string(n_layers) + " entries, found " + std::to_string(types.size()));
+  for (int64_t i = 0; i < n_layers; ++i) {
+    const bool is_listed = std::find(indices.begin(), indices.end(), i) != indices.end();
+    attends.push_back(types.empty() ? is_listed || !has_indices
+                                    : types[static_cast<size_t>(i)] == "full_attention");
   }
   return attends;
 }

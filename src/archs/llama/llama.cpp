@@ -1,50 +1,35 @@
 // Llama. Mirrors transformers models/llama/modeling_llama.py (5.x); member names are the
 // reference's module names, so they bind the weights and name the taps.
-#include <cmath>
-
 #include "lockstep/lockstep.h"
 
 namespace {
 using namespace lockstep;
 
 // The keys of LlamaConfig that the computation reads, with LlamaConfig's defaults.
-struct LlamaConfig {
-  int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers;
-  int64_t num_attention_heads, num_key_value_heads, head_dim;
-  double rms_norm_eps;
+struct LlamaConfig : DecoderConfig {
+  double norm_eps;
   std::string hidden_act;
   Bias attention_bias, mlp_bias;
-  bool tie_word_embeddings;
   RopeFrequencies rope;
 
   explicit LlamaConfig(const Config& c)
-      : vocab_size(c.size("vocab_size", 32000)),
-        hidden_size(c.size("hidden_size", 4096)),
-        intermediate_size(c.size("intermediate_size", 11008)),
-        num_hidden_layers(c.layers("num_hidden_layers", 32)),
-        num_attention_heads(c.size("num_attention_heads", 32)),
-        num_key_value_heads(c.size("num_key_value_heads", num_attention_heads)),
-        head_dim(c.size("head_dim", hidden_size / num_attention_heads)),
-        rms_norm_eps(c.positive("rms_norm_eps", 1e-6)),
+      : DecoderConfig(c, {.vocab_size = 32000,
+                          .hidden_size = 4096,
+                          .intermediate_size = 11008,
+                          .num_hidden_layers = 32,
+                          .num_attention_heads = 32}),
+        norm_eps(c.positive("rms_norm_eps", 1e-6)),
         hidden_act(c.text("hidden_act", "silu")),
         attention_bias(Bias{c.flag("attention_bias", false)}),
         mlp_bias(Bias{c.flag("mlp_bias", false)}),
-        tie_word_embeddings(c.flag("tie_word_embeddings", false)),
-        rope(rope_frequencies(c, head_dim, 10000.0)) {}
+        rope(rope_frequencies(c, head_dim, {.max_position_embeddings = 2048})) {}
 };
 
-struct Attention : Module<Attention> {
+struct Attention : ProjectedAttention<Attention> {
   static constexpr const char* kClass = "LlamaAttention";
-  int64_t head_dim;
-  Linear q_proj, k_proj, v_proj, o_proj;
 
-  Attention(const Scope& s, const LlamaConfig& c)
-      : Module(s),
-        head_dim(c.head_dim),
-        q_proj(s / "q_proj", c.hidden_size, c.num_attention_heads * head_dim, c.attention_bias),
-        k_proj(s / "k_proj", c.hidden_size, c.num_key_value_heads * head_dim, c.attention_bias),
-        v_proj(s / "v_proj", c.hidden_size, c.num_key_value_heads * head_dim, c.attention_bias),
-        o_proj(s / "o_proj", c.num_attention_heads * head_dim, c.hidden_size, c.attention_bias) {}
+  Attention(const Scope& s, const LlamaConfig& c, int64_t)
+      : ProjectedAttention(s, c, c.attention_bias, c.attention_bias) {}
 
   Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
     Value q = split_heads(q_proj(x), head_dim);
@@ -52,75 +37,22 @@ struct Attention : Module<Attention> {
     const Value v = split_heads(v_proj(x), head_dim);
     q = apply_rotary_pos_emb(q, positions);
     k = apply_rotary_pos_emb(k, positions);
-    const double scaling = 1 / std::sqrt(static_cast<double>(head_dim));
-    return o_proj(merge_heads(step.attend(q, k, v, {.scale = scaling})));
+    return o_proj(merge_heads(step.attend(q, k, v, {.scale = scaling()})));
   }
 };
 
-struct DecoderLayer : Module<DecoderLayer> {
-  static constexpr const char* kClass = "LlamaDecoderLayer";
-  Attention self_attn;
-  GatedMLP mlp;
-  RMSNorm input_layernorm, post_attention_layernorm;
-
-  DecoderLayer(const Scope& s, const LlamaConfig& c)
-      : Module(s),
-        self_attn(s / "self_attn", c),
-        mlp(s / "mlp", c.hidden_size, c.intermediate_size, c.hidden_act, c.mlp_bias),
-        input_layernorm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
-        post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    const Value attended = x + self_attn(step, input_layernorm(x), positions);
-    return attended + mlp(post_attention_layernorm(attended));
-  }
-};
-
-struct LlamaModel : Module<LlamaModel> {
-  static constexpr const char* kClass = "LlamaModel";
-  Embedding embed_tokens;
-  Layers<DecoderLayer> layers;
-  RMSNorm norm;
-  RotaryEmbedding rotary_emb;
-
-  LlamaModel(const Scope& s, const LlamaConfig& c)
-      : Module(s),
-        embed_tokens(s / "embed_tokens", c.vocab_size, c.hidden_size),
-        layers(c.num_hidden_layers, [&](int64_t i) { return DecoderLayer(s / "layers" / i, c); }),
-        norm(s / "norm", c.hidden_size, c.rms_norm_eps),
-        rotary_emb(s / "rotary_emb", c.rope) {}
-
-  Value forward(const Step& step, const Value& input_ids) const {
-    Value x = embed_tokens(input_ids);
-    const PositionEmbeddings positions = rotary_emb(step.position_ids());
-    for (const DecoderLayer& layer : layers) x = layer(step, x, positions);
-    return norm(x);
-  }
-};
-
-struct LlamaForCausalLM : Module<LlamaForCausalLM> {
-  static constexpr const char* kClass = "LlamaForCausalLM";
-  LlamaConfig config;
-  LlamaModel model;
-  Linear lm_head;
-
-  LlamaForCausalLM(const Scope& s, const Config& c)
-      : Module(s),
-        config(c),
-        model(s / "model", config),
-        lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", model.embed_tokens)
-                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {
-    s.builder().drop("*rotary_emb.inv_freq", "a buffer: computed from config.json");
-  }
-
-  Value forward(const Step& step) const {
-    const Value hidden = model(step, step.input_ids());
-    return lm_head(step.logits_to_keep(hidden));
-  }
+struct Llama : DecoderFamily {
+  static constexpr const char* kCausalLM = "LlamaForCausalLM";
+  static constexpr const char* kModel = "LlamaModel";
+  static constexpr const char* kLayer = "LlamaDecoderLayer";
+  using Config = LlamaConfig;
+  using Norm = RMSNorm;
+  using Attention = ::Attention;
+  using MLP = GatedMLP;
+  using Layer = PreNormLayer<Llama>;
 };
 
 }  // namespace
 
-LOCKSTEP_ARCHITECTURE(llama, "LlamaForCausalLM", "model", LlamaForCausalLM)
+LOCKSTEP_ARCHITECTURE(llama, "LlamaForCausalLM", "model", CausalLM<Llama>)
 LOCKSTEP_PORT(llama)

@@ -25,7 +25,7 @@ struct OPTConfig {
         ffn_dim(c.size("ffn_dim", 3072)),
         max_position_embeddings(c.size("max_position_embeddings", 2048)),
         word_embed_proj_dim(c.size("word_embed_proj_dim", hidden_size)),
-        num_attention_heads(c.size("num_attention_heads", 12)),
+        num_attention_heads(c.divisor("num_attention_heads", 12, hidden_size, "hidden_size")),
         activation_function(c.text("activation_function", "relu")),
         enable_bias(Bias{c.flag("enable_bias", true)}),
         do_layer_norm_before(c.flag("do_layer_norm_before", true)),
@@ -35,12 +35,6 @@ struct OPTConfig {
       throw Error(ErrorCode::kUnimplemented,
                   c.where("layer_norm_elementwise_affine") + ": expected true, found false",
                   "this build has no norms without a weight");
-    }
-    if (hidden_size % num_attention_heads != 0) {
-      throw Error(ErrorCode::kInvalidArgument, c.where("num_attention_heads") +
-                                                   ": expected a divisor of hidden_size " +
-                                                   std::to_string(hidden_size) + ", found " +
-                                                   std::to_string(num_attention_heads));
     }
   }
 };

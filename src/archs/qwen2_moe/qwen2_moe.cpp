@@ -13,27 +13,18 @@ using namespace lockstep;
 // The window of each layer, from layer_types; where these are absent, every other one of the first
 // max_window_layers has it, beginning with the first.
 std::vector<int64_t> layer_windows(const Config& c, int64_t n_layers) {
-  const std::vector<std::string> types = c.texts("layer_types");
-  const int64_t window = c.size("sliding_window", 4096);
   const int64_t max_window_layers = c.size("max_window_layers", 28, 0);
   const bool use_sliding_window = c.flag("use_sliding_window", false);
-  if (!types.empty() && static_cast<int64_t>(types.size()) != n_layers) {
-    throw Error(ErrorCode::kInvalidArgument,
-                c.where("layer_types") + ": expected num_hidden_layers " +
-                    std::to_string(n_layers) + " entries, found " + std::to_string(types.size()));
-  }
+  // The class writes 0 for a window that is not used.
+  const int64_t window = c.size("sliding_window", 4096, use_sliding_window ? 1 : 0);
+  const std::vector<std::string> types = c.layer_types(
+      n_layers, use_sliding_window ? std::vector<std::string>{"full_attention", "sliding_attention"}
+                                   : std::vector<std::string>{"full_attention"});
   std::vector<int64_t> windows;
   for (int64_t i = 0; i < n_layers; ++i) {
-    const bool is_even = i % 2 == 0 && i < max_window_layers && use_sliding_window;
-    const std::string type = !types.empty() ? types[static_cast<size_t>(i)]
-                             : is_even      ? "sliding_attention"
-                                            : "full_attention";
-    if (type != "full_attention" && (type != "sliding_attention" || !use_sliding_window)) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  c.where("layer_types") + ": expected full_attention, or sliding_attention with " +
-                      "use_sliding_window, found " + type);
-    }
-    windows.push_back(type == "full_attention" ? 0 : window);
+    const bool is_local = types.empty() ? use_sliding_window && i % 2 == 0 && i < max_window_layers
+                                        : types[static_cast<size_t>(i)] == "sliding_attention";
+    windows.push_back(is_local ? window : 0);
   }
   return windows;
 }

@@ -14,24 +14,13 @@ using namespace lockstep;
 
 // Whether each layer attends, from layer_types; where these are absent, every nth layer does.
 std::vector<bool> attention_layers(const Config& c, int64_t n_layers) {
-  const std::vector<std::string> types = c.texts("layer_types");
+  const std::vector<std::string> types =
+      c.layer_types(n_layers, {"linear_attention", "full_attention"});
   const int64_t interval = c.size("full_attention_interval", 4);
   std::vector<bool> attends;
-  for (const std::string& type : types) {
-    if (type != "linear_attention" && type != "full_attention") {
-      throw Error(
-          ErrorCode::kInvalidArgument,
-          c.where("layer_types") + ": expected linear_attention or full_attention, found " + type);
-    }
-    attends.push_back(type == "full_attention");
-  }
-  if (types.empty()) {
-    for (int64_t i = 1; i <= n_layers; ++i) attends.push_back(i % interval == 0);
-  }
-  if (static_cast<int64_t>(attends.size()) != n_layers) {
-    throw Error(ErrorCode::kInvalidArgument,
-                c.where("layer_types") + ": expected num_hidden_layers " +
-                    std::to_string(n_layers) + " entries, found " + std::to_string(types.size()));
+  for (int64_t i = 0; i < n_layers; ++i) {
+    attends.push_back(types.empty() ? (i + 1) % interval == 0
+                                    : types[static_cast<size_t>(i)] == "full_attention");
   }
   return attends;
 }

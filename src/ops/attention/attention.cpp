@@ -16,7 +16,7 @@ constexpr Kernel<AttentionArgs> kKernels[] = {
     {"ref", RowInvariant::kYes, never_refuse<AttentionArgs>, attention_ref},
 };
 
-enum Input { kQ, kK, kV, kPositions, kRowOffsets, kPageOffsets, kPages, kKCache, kVCache };
+enum Input { kQ, kK, kV, kPositions, kRowOffsets, kPageOffsets, kPages, kKCache, kVCache, kSinks };
 
 void check_heads(const InferCall& call) {
   constexpr std::string_view op = "attention";
@@ -38,9 +38,41 @@ void check_heads(const InferCall& call) {
   }
 }
 
+std::span<const double> slopes_of(const Attrs& attrs) {
+  return attrs.has("alibi_slopes") ? attrs.get_floats("alibi_slopes") : std::span<const double>();
+}
+
+AlibiRounding alibi_rounding_of(const Attrs& attrs) {
+  return expect_choice("attention", "alibi_rounding", attrs.get_string("alibi_rounding", "none"),
+                       {"none", "bfloat16"}) == 0
+             ? AlibiRounding::kNone
+             : AlibiRounding::kBFloat16;
+}
+
+void check_scores(const InferCall& call) {
+  constexpr std::string_view op = "attention";
+  (void)call.attrs.get_float("scale");
+  (void)call.attrs.get_float("alibi_scale", 1);
+  alibi_rounding_of(call.attrs);
+  const int64_t window = call.attrs.get_int("window", 0);
+  if (window < 0) fail(op, "window", "0 or more", fmt::format("{}", window));
+  const double soft_cap = call.attrs.get_float("soft_cap", 0);
+  if (!(soft_cap >= 0)) fail(op, "soft_cap", "0 or more", fmt::format("{}", soft_cap));
+  const int64_t n_heads = expect_static(op, "q", call.inputs[kQ], 1);
+  const auto n_slopes = static_cast<int64_t>(slopes_of(call.attrs).size());
+  if (n_slopes != 0 && n_slopes != n_heads) {
+    fail(op, "alibi_slopes", fmt::format("one for each of {} heads", n_heads),
+         fmt::format("{}", n_slopes));
+  }
+  if (call.inputs.size() > kSinks) {
+    expect_weight(op, "sinks", call.inputs[kSinks]);
+    expect_shape(op, "sinks", call.inputs[kSinks], Shape{n_heads});
+  }
+}
+
 std::vector<TensorType> infer(const InferCall& call) {
   constexpr std::string_view op = "attention";
-  expect_inputs(op, call, 9, 9);
+  expect_inputs(op, call, 9, 10);
   check_heads(call);
   const Shape& q = call.inputs[kQ].shape;
   const Shape& v = call.inputs[kV].shape;
@@ -60,9 +92,7 @@ std::vector<TensorType> infer(const InferCall& call) {
   const Dim page_size = k_cache.shape[2];
   expect_shape(op, "k_cache", k_cache, Shape{pages, v[1], page_size, q[2]});
   expect_shape(op, "v_cache", v_cache, Shape{pages, v[1], page_size, v[2]});
-  (void)call.attrs.get_float("scale");
-  const int64_t window = call.attrs.get_int("window", 0);
-  if (window < 0) fail(op, "window", "0 or more", fmt::format("{}", window));
+  check_scores(call);
   return {{call.inputs[kQ].dtype, Shape{q[0], q[1], v[2]}}};
 }
 
@@ -70,6 +100,8 @@ void run(const OpCall& call) {
   check_call(attention, call);
   const View& q = call.inputs[kQ];
   const View& k_cache = call.inputs[kKCache];
+  const bool has_sinks = call.inputs.size() > kSinks;
+  const std::span<const double> slopes = slopes_of(call.attrs);
   const AttentionArgs args{
       .q = q.data,
       .k = call.inputs[kK].data,
@@ -80,6 +112,8 @@ void run(const OpCall& call) {
       .pages = call.inputs[kPages].as<int32_t>(),
       .k_cache = k_cache.data,
       .v_cache = call.inputs[kVCache].data,
+      .sinks = has_sinks ? call.inputs[kSinks].data : nullptr,
+      .alibi_slopes = slopes.empty() ? nullptr : slopes.data(),
       .out = call.outputs[0].data,
       .n_tokens = q.dim(0),
       .n_sequences = call.inputs[kRowOffsets].dim(0) - 1,
@@ -90,7 +124,11 @@ void run(const OpCall& call) {
       .page_size = k_cache.dim(2),
       .window = call.attrs.get_int("window", 0),
       .scale = static_cast<float>(call.attrs.get_float("scale")),
+      .soft_cap = static_cast<float>(call.attrs.get_float("soft_cap", 0)),
+      .alibi_scale = static_cast<float>(call.attrs.get_float("alibi_scale", 1)),
+      .alibi_rounding = alibi_rounding_of(call.attrs),
       .dtype = q.dtype,
+      .sinks_dtype = has_sinks ? call.inputs[kSinks].dtype : q.dtype,
   };
   check_paged_rows("attention",
                    {args.positions, args.row_offsets, args.page_offsets, args.pages, args.n_tokens,
@@ -109,7 +147,20 @@ std::vector<ShardAxis> axes(const ShardCall& call) {
                  .is_anchor = true};
   axis.inputs[kQ] = split_dim(1);
   for (const Input i : {kK, kV, kKCache, kVCache}) axis.inputs[i] = split_dim(1, 1, group);
+  if (call.inputs.size() > kSinks) axis.inputs[kSinks] = split_dim(0);
   return {axis};
+}
+
+Attrs local_attrs(const Attrs& whole, const LocalShard& shard) {
+  const std::span<const double> slopes = slopes_of(whole);
+  if (slopes.empty()) return whole;
+  std::vector<double> own;
+  for (const Range& heads : shard.units) {
+    own.insert(own.end(), slopes.begin() + heads.begin, slopes.begin() + heads.end);
+  }
+  Attrs attrs = whole;
+  attrs.set("alibi_slopes", std::move(own));
+  return attrs;
 }
 
 }  // namespace
@@ -138,6 +189,7 @@ const OpDef attention{"attention",
                       run,
                       [] { return kernel_infos<AttentionArgs>(kKernels); },
                       1u << kKCache | 1u << kVCache,
-                      axes};
+                      axes,
+                      local_attrs};
 
 }  // namespace lockstep::ops

@@ -14,10 +14,9 @@
 #include <algorithm>
 #include <limits>
 
-#include "hwy/contrib/math/math-inl.h"
 #include "kernels/cpu/dot-inl.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd-inl.h"
+#include "kernels/cpu/softmax-inl.h"
 #include "kernels/element.h"
 #include "ops/attention/attention.h"
 
@@ -29,16 +28,10 @@ namespace {
 using ops::AttentionArgs;
 using ops::KeyRange;
 
-constexpr int64_t kBlock = 32;
+constexpr int64_t kBlock = kSoftmaxBlock;
 constexpr int64_t kTileRows = 64;  // tokens times heads of a group, but at least one token
 
 constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-/// exp for x <= 0, within 1 ulp; NaN stays NaN.
-HWY_INLINE VF exp_of_score(VF x) {
-  const F32 d;
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, x));
-}
 
 /// Query rows of one sequence and one key head. Row r is token first_token + r / group, head
 /// first_head + r % group.
@@ -101,8 +94,10 @@ class QueryTile {
     widen(static_cast<const T*>(args_.q) + at, static_cast<size_t>(args_.key_width),
           queries_ + r * key_stride(args_), static_cast<size_t>(key_stride(args_)));
     std::fill_n(sums_ + r * value_stride(args_), value_stride(args_), 0.0f);
-    max_[r] = -std::numeric_limits<float>::infinity();
-    total_[r] = 0;
+    // A sink is a key without a value.
+    max_[r] = args_.sinks == nullptr ? -std::numeric_limits<float>::infinity()
+                                     : load_float(args_.sinks, args_.sinks_dtype, head(r));
+    total_[r] = args_.sinks == nullptr ? 0.0f : 1.0f;
   }
 
   void add_block(int64_t block, KeyRange range) {
@@ -122,7 +117,7 @@ class QueryTile {
       const KeyRange mine = range_of(r);
       const int64_t begin = std::max(mine.begin - block, int64_t{0});
       const int64_t end = std::min(mine.end - block, kBlock);
-      if (begin < end) add_values(r, begin, end, soft_max(r, begin, end));
+      if (begin < end) add_values(r, begin, end, soft_max(r, block, begin, end));
     }
   }
 
@@ -154,34 +149,53 @@ class QueryTile {
     }
   }
 
-  /// Scores of the keys [begin, end) to weights relative to the new maximum of row r. Returns what
-  /// the row's sums so far must be multiplied with.
-  float soft_max(int64_t r, int64_t begin, int64_t end) {
+  /// Products of the keys [begin, end) to weights relative to the new maximum of row r. Returns
+  /// what the row's sums so far must be multiplied with.
+  float soft_max(int64_t r, int64_t block, int64_t begin, int64_t end) {
     const F32 d;
-    float* scores = weights_ + r * kBlock;
-    const VF lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
-    std::fill(scores, scores + begin, hn::GetLane(lowest));
-    std::fill(scores + end, scores + kBlock, hn::GetLane(lowest));
+    float* products = weights_ + r * kBlock;
     const VF scale = hn::Set(d, args_.scale);
-    VF max = lowest;
-    for (int64_t j = 0; j < kBlock; j += lanes()) {
-      const VF score = hn::Mul(hn::Load(d, scores + j), scale);
-      hn::Store(score, d, scores + j);
-      max = hn::Max(max, score);
+    if (args_.soft_cap == 0 && args_.alibi_slopes == nullptr) {
+      const auto score = [scale](VF product, int64_t) HWY_ATTR { return hn::Mul(product, scale); };
+      return add_to_softmax(products, begin, end, score, max_[r], total_[r]);
     }
-    const float before = max_[r];
-    max_[r] = std::max(before, hn::GetLane(hn::MaxOfLanes(d, max)));
-    const VF shift = hn::Set(d, max_[r]);
-    VF sum = hn::Zero(d);
-    for (int64_t j = 0; j < kBlock; j += lanes()) {
-      const VF weight = exp_of_score(hn::Sub(hn::Load(d, scores + j), shift));
-      hn::Store(weight, d, scores + j);
-      sum = hn::Add(sum, weight);
+    const Alibi alibi = alibi_of(r);
+    const auto score = [&](VF product, int64_t j) HWY_ATTR {
+      VF s = hn::Mul(product, scale);
+      if (args_.soft_cap != 0) {
+        const VF cap = hn::Set(d, args_.soft_cap);
+        s = hn::IfThenElse(hn::IsNaN(s), s, hn::Mul(hn::Tanh(d, hn::Div(s, cap)), cap));
+      }
+      return args_.alibi_slopes == nullptr ? s : hn::Add(s, alibi.bias(block + j));
+    };
+    return add_to_softmax(products, begin, end, score, max_[r], total_[r]);
+  }
+
+  /// What a row adds to the scores of the keys from a position on.
+  struct Alibi {
+    float slope, scale, position;
+    ops::AlibiRounding rounding;
+
+    VF rounded(VF position_of_key) const {
+      const F32 d;
+      const VF place = round_as(d, position_of_key, bf16{});
+      const VF short_slope = round_as(d, hn::Set(d, slope), bf16{});
+      return round_as(d, hn::Mul(short_slope, place), bf16{});
     }
-    const float correction =
-        before == max_[r] ? 1.0f : hn::GetLane(exp_of_score(hn::Set(d, before - max_[r])));
-    total_[r] = total_[r] * correction + sum_lanes(sum);
-    return correction;
+    VF bias(int64_t first) const {
+      const F32 d;
+      const VF own = hn::Set(d, position);
+      const VF key = hn::Iota(d, static_cast<float>(first));
+      if (rounding == ops::AlibiRounding::kBFloat16) {
+        return hn::Mul(hn::Set(d, scale), hn::Sub(rounded(key), rounded(own)));
+      }
+      return hn::Mul(hn::Set(d, scale), hn::Mul(hn::Set(d, slope), hn::Sub(key, own)));
+    }
+  };
+  Alibi alibi_of(int64_t r) const {
+    const double slope = args_.alibi_slopes == nullptr ? 0 : args_.alibi_slopes[head(r)];
+    return {static_cast<float>(slope), args_.alibi_scale,
+            static_cast<float>(args_.positions[token(r)]), args_.alibi_rounding};
   }
 
   /// sums_[r, :] = sums_[r, :] * correction + sum_j weights_[r, j] * v[j, :], j in order.

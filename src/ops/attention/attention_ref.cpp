@@ -23,14 +23,27 @@ struct Query {
       sum += static_cast<double>(load_float(args.q, args.dtype, q + d)) *
              static_cast<double>(load_float(args.k_cache, args.dtype, k + d));
     }
-    return sum * static_cast<double>(args.scale);
+    sum *= static_cast<double>(args.scale);
+    if (args.soft_cap != 0) sum = std::tanh(sum / args.soft_cap) * args.soft_cap;
+    if (args.alibi_slopes == nullptr) return sum;
+    return sum + args.alibi_scale * (alibi(position) - alibi(args.positions[token]));
+  }
+
+  double alibi(int64_t position) const {
+    const double slope = args.alibi_slopes[head];
+    if (args.alibi_rounding == AlibiRounding::kNone) return slope * static_cast<double>(position);
+    const float place = round_to(DType::kBFloat16, static_cast<float>(position));
+    return round_to(DType::kBFloat16,
+                    round_to(DType::kBFloat16, static_cast<float>(slope)) * place);
   }
 
   void run() const {
     const KeyRange range = key_range(args, args.positions[token]);
-    double max = -std::numeric_limits<double>::infinity();
+    const double sink = args.sinks == nullptr ? -std::numeric_limits<double>::infinity()
+                                              : load_float(args.sinks, args.sinks_dtype, head);
+    double max = sink;
     for (int64_t p = range.begin; p < range.end; ++p) max = std::max(max, score(p));
-    double total = 0;
+    double total = std::exp(sink - max);
     for (int64_t p = range.begin; p < range.end; ++p) total += std::exp(score(p) - max);
     const int64_t out = (token * args.n_heads + head) * args.value_width;
     // Values in strips, so that a score is not computed again for each of them.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/element.h"
 #include "ops/op_test_util.h"
 
 namespace lockstep {
@@ -12,8 +13,30 @@ constexpr const char* kInputs =
     "int32[S]~row_offsets int32[S]~page_offsets int32[P]~pages float32[C,2,B,6]~normal "
     "float32[C,2,B,5]~normal .scale=0.4";
 
+/// What a score becomes, and a sink: of a head, on top of the scaled product.
+struct Rule {
+  int64_t window = 1 << 20;
+  double soft_cap = 0;
+  std::vector<double> slopes = std::vector<double>(4, 0.0);
+  double alibi_scale = 1;
+  bool rounds_alibi = false;
+  size_t sinks_input = 0;
+
+  double alibi(int64_t h, int64_t position) const {
+    const double slope = slopes[static_cast<size_t>(h)];
+    if (!rounds_alibi) return slope * static_cast<double>(position);
+    const float place = round_to(DType::kBFloat16, static_cast<float>(position));
+    return round_to(DType::kBFloat16,
+                    round_to(DType::kBFloat16, static_cast<float>(slope)) * place);
+  }
+  double score(double product, int64_t h, int64_t key, int64_t query) const {
+    if (soft_cap != 0) product = soft_cap * std::tanh(product / soft_cap);
+    return product + alibi_scale * (alibi(h, key) - alibi(h, query));
+  }
+};
+
 /// Attention by the textbook, on keys and values looked up by hand.
-void check(OpRun& r, int64_t window = 1 << 20) {
+void check(OpRun& r, const Rule& rule = {}) {
   const int64_t page_size = r.op_case.page_size;
   int64_t token = 0;
   for (size_t s = 0; s < r.op_case.sequences.size(); ++s) {
@@ -31,15 +54,15 @@ void check(OpRun& r, int64_t window = 1 << 20) {
     for (int64_t i = 0; i < sequence.n_new; ++i, ++token) {
       for (int64_t h = 0; h < 4; ++h) {
         std::vector<double> weights;
-        double total = 0;
+        double total = rule.sinks_input == 0 ? 0 : std::exp(r.in(rule.sinks_input, h));
         const int64_t position = sequence.n_cached + i;
-        const int64_t first = std::max<int64_t>(0, position - window + 1);
+        const int64_t first = std::max<int64_t>(0, position - rule.window + 1);
         for (int64_t p = first; p <= position; ++p) {
           double score = 0;
           for (int64_t d = 0; d < 6; ++d) {
             score += r.in(0, (token * 4 + h) * 6 + d) * cached(7, 1, p, h / 2, 6, d);
           }
-          weights.push_back(std::exp(score * 0.4));
+          weights.push_back(std::exp(rule.score(score * 0.4, h, p, position)));
           total += weights.back();
         }
         for (int64_t d = 0; d < 5; ++d) {
@@ -71,7 +94,7 @@ TEST(Attention, AWindowHidesWhatLiesFurtherBack) {
                   " .window=" + std::to_string(window),
               kernel);
       r.run();
-      check(r, window);
+      check(r, {.window = window});
     }
   }
 }
@@ -87,6 +110,57 @@ TEST(Attention, WhatIsOutsideTheWindowIsNotRead) {
     r.run();
     for (int64_t i = 0; i < 4 * 5; ++i) EXPECT_TRUE(std::isfinite(r.out(i)));
   }
+}
+
+constexpr const char* kManyKeys = "a ragged:0+4,3+2,60+9,700+2 page:4 ";
+
+TEST(Attention, ASoftCapBoundsTheScores) {
+  for (const char* kernel : {"ref", "cpu.simd"}) {
+    OpRun r("attention", std::string(kManyKeys) + kInputs + " .soft_cap=0.75", kernel);
+    r.run();
+    check(r, {.soft_cap = 0.75});
+  }
+}
+
+TEST(Attention, ASinkTakesWeightAndGivesNothing) {
+  for (const char* kernel : {"ref", "cpu.simd"}) {
+    OpRun r("attention", std::string(kManyKeys) + kInputs + " float32[4]~normal:1:2", kernel);
+    r.run();
+    check(r, {.sinks_input = 9});
+  }
+}
+
+TEST(Attention, AlibiIsSlopeTimesDistance) {
+  for (const char* kernel : {"ref", "cpu.simd"}) {
+    OpRun r("attention", std::string(kManyKeys) + kInputs + " .alibi_slopes=[0.25,0.05,0.3,0.01]",
+            kernel);
+    r.run();
+    check(r, {.slopes = {0.25, 0.05, 0.3, 0.01}});
+  }
+}
+
+TEST(Attention, AlibiMayBeHeldInBFloat16) {
+  for (const char* kernel : {"ref", "cpu.simd"}) {
+    OpRun r("attention",
+            std::string(kManyKeys) + kInputs +
+                " .alibi_slopes=[0.25,0.0612,0.5,0.007] .alibi_scale=0.3 "
+                ".alibi_rounding=bfloat16",
+            kernel);
+    r.run();
+    check(r, {.slopes = {0.25, 0.0612, 0.5, 0.007}, .alibi_scale = 0.3, .rounds_alibi = true});
+  }
+}
+
+TEST(Attention, BadScoreRulesAreRefused) {
+  const auto error = [](const std::string& attribute) {
+    return OpRun("attention", std::string("a ragged:0+2 page:4 ") + kInputs + attribute).error();
+  };
+  EXPECT_EQ(error(" .soft_cap=-1.0"), "[attention] soft_cap: expected 0 or more, found -1");
+  EXPECT_EQ(error(" .alibi_slopes=[0.5,0.25]"),
+            "[attention] alibi_slopes: expected one for each of 4 heads, found 2");
+  EXPECT_EQ(error(" .alibi_slopes=[0.5,0.5,0.5,0.5] .alibi_rounding=float16"),
+            "[attention] alibi_rounding: expected none or bfloat16, found float16");
+  EXPECT_EQ(error(" float32[3]~normal"), "[attention] sinks: expected [4], found float32[3]");
 }
 
 TEST(Attention, WritesTheStepIntoItsPagesAndNothingElse) {

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "ops/check.h"
 
 namespace lockstep::ops {
@@ -12,11 +15,38 @@ constexpr Kernel<ExpertsArgs> kKernels[] = {
     {"ref", RowInvariant::kYes, never_refuse<ExpertsArgs>, experts_ref},
 };
 
-enum Input { kX, kIds, kWeights, kGateUp, kDown };
+enum Input { kX, kIds, kWeights, kGateUp, kDown, kGateUpBias, kDownBias };
+
+bool is_interleaved(const Attrs& attrs) {
+  return expect_choice("experts", "order", attrs.get_string("order", "halves"),
+                       {"halves", "interleaved"}) == 1;
+}
+
+float limit_of(const Attrs& attrs) {
+  if (!attrs.has("limit")) return std::numeric_limits<float>::infinity();
+  return static_cast<float>(attrs.get_float("limit"));
+}
+
+void check_options(const InferCall& call) {
+  constexpr std::string_view op = "experts";
+  activation_of(op, call.attrs);
+  is_interleaved(call.attrs);
+  (void)call.attrs.get_float("up_offset", 0);
+  const float limit = limit_of(call.attrs);
+  if (!(limit > 0)) fail(op, "limit", "a number above 0", fmt::format("{}", limit));
+  if (call.inputs.size() <= kGateUpBias) return;
+  expect_inputs(op, call, 7, 7);
+  const Shape& gate_up = call.inputs[kGateUp].shape;
+  expect_weight(op, "gate_up_bias", call.inputs[kGateUpBias]);
+  expect_shape(op, "gate_up_bias", call.inputs[kGateUpBias], Shape{gate_up[0], gate_up[1]});
+  const Shape& down = call.inputs[kDown].shape;
+  expect_weight(op, "down_bias", call.inputs[kDownBias]);
+  expect_shape(op, "down_bias", call.inputs[kDownBias], Shape{down[0], down[1]});
+}
 
 std::vector<TensorType> infer(const InferCall& call) {
   constexpr std::string_view op = "experts";
-  expect_inputs(op, call, 5, 5);
+  expect_inputs(op, call, 5, 7);
   const TensorType& x = call.inputs[kX];
   const TensorType& ids = call.inputs[kIds];
   const TensorType& gate_up = call.inputs[kGateUp];
@@ -34,7 +64,7 @@ std::vector<TensorType> infer(const InferCall& call) {
   expect_shape(op, "down", down, Shape{down.shape[0], x.shape[1], down.shape[2]});
   expect_shape(op, "gate_up", gate_up,
                Shape{down.shape[0], 2 * expect_static(op, "down", down, 2), x.shape[1]});
-  activation_of(op, call.attrs);
+  check_options(call);
   const bool is_partial = call.attrs.get_int("partial", 0) != 0;
   return {{is_partial ? DType::kFloat32 : x.dtype, x.shape}};
 }
@@ -43,12 +73,15 @@ void run(const OpCall& call) {
   check_call(experts, call);
   const View& x = call.inputs[kX];
   const View& down = call.inputs[kDown];
+  const bool biased = call.inputs.size() > kGateUpBias;
   const ExpertsArgs args{
       .x = x.data,
       .ids = call.inputs[kIds].as<int32_t>(),
       .weights = call.inputs[kWeights].as<float>(),
       .gate_up = call.inputs[kGateUp].data,
       .down = down.data,
+      .gate_up_bias = biased ? call.inputs[kGateUpBias].data : nullptr,
+      .down_bias = biased ? call.inputs[kDownBias].data : nullptr,
       .out = call.outputs[0].data,
       .n_tokens = x.dim(0),
       .k = call.inputs[kIds].dim(1),
@@ -57,10 +90,15 @@ void run(const OpCall& call) {
       .width = x.dim(1),
       .inner = down.dim(2),
       .fn = activation_of("experts", call.attrs),
+      .limit = limit_of(call.attrs),
+      .up_offset = static_cast<float>(call.attrs.get_float("up_offset", 0)),
+      .interleaved = is_interleaved(call.attrs),
       .dtype = x.dtype,
       .gate_up_dtype = call.inputs[kGateUp].dtype,
       .down_dtype = down.dtype,
       .out_dtype = call.outputs[0].dtype,
+      .gate_up_bias_dtype = biased ? call.inputs[kGateUpBias].dtype : x.dtype,
+      .down_bias_dtype = biased ? call.inputs[kDownBias].dtype : x.dtype,
   };
   const int64_t n_experts = call.attrs.get_int("n_experts", args.n_experts);
   for (int64_t i = 0; i < args.n_tokens * args.k; ++i) {
@@ -77,7 +115,7 @@ std::vector<ShardAxis> axes(const ShardCall& call) {
                  .inputs = std::vector<AxisDim>(call.inputs.size()),
                  .outputs = {{}},
                  .is_sum = true};
-  axis.inputs[kGateUp] = axis.inputs[kDown] = split_dim(0);
+  std::fill(axis.inputs.begin() + kGateUp, axis.inputs.end(), split_dim(0));
   return {axis};
 }
 

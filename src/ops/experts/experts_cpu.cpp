@@ -14,10 +14,12 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "kernels/cpu/dot-inl.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd-inl.h"
+#include "kernels/element.h"
 #include "ops/experts/experts.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -30,6 +32,7 @@ using ops::ExpertsArgs;
 constexpr int64_t kTaskRows = 32;
 constexpr int64_t kTaskColumns = 64;
 constexpr int kCols = 4;
+constexpr float kNoLimit = std::numeric_limits<float>::infinity();
 
 constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -89,26 +92,54 @@ struct Buffers {
   }
 };
 
-/// out[slot, columns] = rows . w[columns, :], one rounding; rows [n_slots, stride] of float32.
+/// Columns of a product: rows of a matrix `stride` apart, each with a bias or none.
+template <class TW>
+struct Columns {
+  const TW* w;
+  int64_t stride;
+  const void* bias;  // of the first column, or nullptr
+  int64_t bias_step;
+  DType bias_dtype;
+
+  float bias_of(int64_t c) const {
+    return bias == nullptr ? 0.0f : load_float(bias, bias_dtype, c * bias_step);
+  }
+};
+
+/// Row `row` of `matrix` and the rows `step` further each.
+template <class TW>
+Columns<TW> columns_at(const void* matrix, int64_t row, int64_t step, int64_t k, const void* bias,
+                       DType bias_dtype) {
+  return {static_cast<const TW*>(matrix) + row * k, step * k,
+          bias == nullptr ? nullptr : element(bias, bias_dtype, row), step, bias_dtype};
+}
+
+/// out[slot, columns] = rows . w[columns, :] + bias, at most `limit`, one rounding; rows
+/// [n_slots, stride] of float32.
 template <class T, class TW>
-void multiply(const Group& group, const float* rows, int64_t stride, const TW* w, int64_t k,
-              int64_t n_columns, T* out, int64_t out_stride) {
+void multiply(const Group& group, const float* rows, int64_t stride, const Columns<TW>& columns,
+              int64_t k, int64_t n_columns, float limit, T* out, int64_t out_stride) {
   const F32 d;
   const auto block = [&]<int kN>(std::integral_constant<int, kN>, int64_t c) HWY_ATTR {
-    float sums[4 * kN];
+    float sums[4 * kN], biases[kN];
+    for (int j = 0; j < kN; ++j) biases[j] = columns.bias_of(c + j);
     for (int64_t r = 0; r < group.n_slots; r += 4) {
       const int64_t n = std::min<int64_t>(4, group.n_slots - r);
       const float* x = rows + r * stride;
-      const TW* columns = w + c * k;
+      const TW* w = columns.w + c * columns.stride;
       const auto x_stride = static_cast<size_t>(stride), width = static_cast<size_t>(k);
+      const auto w_stride = static_cast<size_t>(columns.stride);
       if (r == 0) {
-        dot_rows<kN, true>(n, x, x_stride, columns, width, width, sums);
+        dot_rows<kN, true>(n, x, x_stride, w, w_stride, width, sums);
       } else {
-        dot_rows<kN>(n, x, x_stride, columns, width, width, sums);
+        dot_rows<kN>(n, x, x_stride, w, w_stride, width, sums);
       }
       for (int64_t i = 0; i < n; ++i) {
         T* to = out + group.slots[r + i] * out_stride + c;
-        for (int j = 0; j < kN; ++j) store_n(d, hn::Set(d, sums[i * kN + j]), to + j, 1);
+        for (int j = 0; j < kN; ++j) {
+          const float sum = sums[i * kN + j] + biases[j];
+          store_n(d, hn::Set(d, sum > limit ? limit : sum), to + j, 1);
+        }
       }
     }
   };
@@ -148,29 +179,39 @@ void gate_and_up(const ExpertsArgs& args, const Buffers<T>& buffers, ThreadPool&
       buffers, pool, width, inner, fill,
       [&](const Group& group, int64_t column, int64_t n, const float* rows, int64_t stride)
           HWY_ATTR {
-            const TW* w =
-                static_cast<const TW*>(args.gate_up) + (group.expert * 2 * inner + column) * width;
-            multiply(group, rows, stride, w, width, n, buffers.gate + column, inner);
-            multiply(group, rows, stride, w + inner * width, width, n, buffers.up + column, inner);
+            const auto columns = [&](int64_t offset) HWY_ATTR {
+              const int64_t row = group.expert * 2 * inner + gate_row(args, column) + offset;
+              return columns_at<TW>(args.gate_up, row, args.interleaved ? 2 : 1, width,
+                                    args.gate_up_bias, args.gate_up_bias_dtype);
+            };
+            multiply(group, rows, stride, columns(0), width, n, args.limit, buffers.gate + column,
+                     inner);
+            multiply(group, rows, stride, columns(up_distance(args)), width, n, args.limit,
+                     buffers.up + column, inner);
           });
 }
 
 template <class T, class TW>
 void down(const ExpertsArgs& args, const Buffers<T>& buffers, ThreadPool& pool) {
   const int64_t width = args.width, inner = args.inner;
+  const VF lowest = hn::Set(F32(), -args.limit), offset = hn::Set(F32(), args.up_offset);
   const auto fill = [&](int32_t slot, float* to) HWY_ATTR {
     map(
         static_cast<size_t>(inner), to,
-        [](VF gate, VF up) HWY_ATTR { return round_as(F32(), hn::Mul(gate, up), T()); },
+        [lowest, offset](VF gate, VF up) HWY_ATTR {
+          const VF bounded = hn::IfThenElse(hn::Lt(up, lowest), lowest, up);
+          return round_as(F32(), hn::Mul(gate, hn::Add(bounded, offset)), T());
+        },
         buffers.gate + slot * inner, buffers.up + slot * inner);
   };
-  for_each_block<T>(buffers, pool, inner, width, fill,
-                    [&](const Group& group, int64_t column, int64_t n, const float* rows,
-                        int64_t stride) HWY_ATTR {
-                      const TW* w = static_cast<const TW*>(args.down) +
-                                    (group.expert * width + column) * inner;
-                      multiply(group, rows, stride, w, inner, n, buffers.y + column, width);
-                    });
+  for_each_block<T>(
+      buffers, pool, inner, width, fill,
+      [&](const Group& group, int64_t column, int64_t n, const float* rows, int64_t stride)
+          HWY_ATTR {
+            const auto w = columns_at<TW>(args.down, group.expert * width + column, 1, inner,
+                                          args.down_bias, args.down_bias_dtype);
+            multiply(group, rows, stride, w, inner, n, kNoLimit, buffers.y + column, width);
+          });
 }
 
 template <class T>

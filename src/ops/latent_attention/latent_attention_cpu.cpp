@@ -15,10 +15,9 @@
 #include <algorithm>
 #include <limits>
 
-#include "hwy/contrib/math/math-inl.h"
 #include "kernels/cpu/dot-inl.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd-inl.h"
+#include "kernels/cpu/softmax-inl.h"
 #include "ops/latent_attention/latent_attention.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -28,7 +27,7 @@ namespace {
 
 using ops::LatentAttentionArgs;
 
-constexpr int64_t kBlock = 32;
+constexpr int64_t kBlock = kSoftmaxBlock;
 constexpr int64_t kMaxHeads = 16;  // of an absorbed task
 constexpr int64_t kTileRows = 64;  // of an absorbed task, and half of an expanded one's
 
@@ -72,9 +71,6 @@ HWY_INLINE void add_rows(float* sums, int64_t width, const float* factors, const
     hn::Store(s, d, sums + i);
   }
 }
-
-/// exp for x <= 0; NaN stays NaN.
-HWY_INLINE VF exp_of_score(VF x) { return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(F32(), x)); }
 
 /// What a task is: tokens of one sequence, heads beside each other.
 struct Task {
@@ -197,34 +193,16 @@ class Tile {
     const F32 d;
     const auto n = static_cast<int64_t>(hn::Lanes(d));
     float* weights = weights_ + r * kBlock;
-    const VF lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
-    std::fill(weights + end, weights + kBlock, hn::GetLane(lowest));
     const VF scale = hn::Set(d, args_.scale);
-    VF max = lowest;
-    for (int64_t j = 0; j < kBlock; j += n) {
-      const VF score = hn::Mul(hn::Load(d, weights + j), scale);
-      hn::Store(score, d, weights + j);
-      max = hn::Max(max, score);
-    }
-    const float before = max_[r];
-    max_[r] = std::max(before, hn::GetLane(hn::MaxOfLanes(d, max)));
-    const VF shift = hn::Set(d, max_[r]);
-    VF sum = hn::Zero(d);
-    for (int64_t j = 0; j < kBlock; j += n) {
-      const VF weight = exp_of_score(hn::Sub(hn::Load(d, weights + j), shift));
-      hn::Store(weight, d, weights + j);
-      sum = hn::Add(sum, weight);
-    }
+    const auto score = [scale](VF product, int64_t) HWY_ATTR { return hn::Mul(product, scale); };
+    const float correction = add_to_softmax(weights, 0, end, score, max_[r], total_[r]);
     float* sums = sums_ + r * value_stride(args_);
-    if (before != max_[r]) {
-      const float correction = hn::GetLane(exp_of_score(hn::Set(d, before - max_[r])));
-      total_[r] *= correction;
+    if (correction != 1) {
       const VF factor = hn::Set(d, correction);
       for (int64_t i = 0; i < value_stride(args_); i += n) {
         hn::Store(hn::Mul(hn::Load(d, sums + i), factor), d, sums + i);
       }
     }
-    total_[r] += sum_lanes(sum);
     add_rows(sums, value_stride(args_), weights, values_, value_stride(args_), 0, end);
   }
 

@@ -19,7 +19,10 @@ std::vector<TensorType> infer(const InferCall& call) {
   for (size_t i = 1; i < call.inputs.size(); ++i) {
     constexpr std::string_view kNames[] = {"weight", "bias"};
     expect_weight(op, kNames[i - 1], call.inputs[i]);
-    expect_shape(op, kNames[i - 1], call.inputs[i], Shape{x.shape[-1]});
+    const bool is_by_head =
+        i == 1 && call.inputs.size() == 2 && x.shape.rank() > 1 && call.inputs[i].shape.rank() == 2;
+    expect_shape(op, kNames[i - 1], call.inputs[i],
+                 is_by_head ? Shape{x.shape[-2], x.shape[-1]} : Shape{x.shape[-1]});
   }
   (void)call.attrs.get_float("eps");
   return {x};
@@ -37,6 +40,7 @@ void run(const OpCall& call) {
       .out = call.outputs[0].data,
       .n_rows = x.rows(),
       .width = x.dim(-1),
+      .n_weights = weight.rows(),
       .eps = static_cast<float>(call.attrs.get_float("eps")),
       .dtype = x.dtype,
       .weight_dtype = weight.dtype,
@@ -47,7 +51,13 @@ void run(const OpCall& call) {
 
 // Every dimension but the one that is normalised.
 std::vector<ShardAxis> axes(const ShardCall& call) {
-  return shared_axes(call, 1, call.outputs[0].shape.rank() - 1);
+  const int last = call.outputs[0].shape.rank() - 1;
+  std::vector<ShardAxis> axes = shared_axes(call, 1, last);
+  for (ShardAxis& axis : axes) {
+    const bool is_by_head = call.inputs[1].shape.rank() == 2;
+    if (is_by_head && axis.outputs[0].dim == last - 1) axis.inputs[1] = split_dim(0);
+  }
+  return axes;
 }
 
 }  // namespace

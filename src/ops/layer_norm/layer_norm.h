@@ -11,10 +11,11 @@ namespace lockstep::ops {
 
 struct LayerNormArgs {
   const void* x;       // [n_rows, width] of dtype
-  const void* weight;  // [width] of weight_dtype, any alignment
+  const void* weight;  // [n_weights, width] of weight_dtype, any alignment
   const void* bias;    // [width] of bias_dtype, any alignment, or nullptr
   void* out;           // [n_rows, width] of dtype
   int64_t n_rows, width;
+  int64_t n_weights;  // row r takes weights r % n_weights; 1 with a bias
   float eps;
   DType dtype, weight_dtype, bias_dtype;
 };
@@ -22,7 +23,8 @@ struct LayerNormArgs {
 void layer_norm_ref(const LayerNormArgs& args, ThreadPool& pool) noexcept;
 void layer_norm_cpu(const LayerNormArgs& args, ThreadPool& pool) noexcept;
 
-/// (x [..., H], weight [H], bias [H] or none) -> x's type. Attribute: eps.
+/// (x [..., H], weight [H], bias [H] or none) or (x [..., heads, H], weight [heads, H]) -> x's
+/// type. Attribute: eps.
 extern const OpDef layer_norm;
 
 }  // namespace lockstep::ops

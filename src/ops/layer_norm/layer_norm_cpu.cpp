@@ -41,15 +41,17 @@ HWY_INLINE float sum_of(const T* x, size_t n, float origin, const Term& term) {
 }
 
 template <class T, class TW, class TB>
-void norm_row(const LayerNormArgs& args, const T* x, T* out) {
+void norm_row(const LayerNormArgs& args, int64_t row) {
   const F32 d;
   const auto n = static_cast<size_t>(args.width);
+  const T* x = static_cast<const T*>(args.x) + row * args.width;
+  T* out = static_cast<T*>(args.out) + row * args.width;
   const auto width = static_cast<float>(args.width);
   const float mean = sum_of(x, n, 0.0f, [](VF v) HWY_ATTR { return v; }) / width;
   const float variance = sum_of(x, n, mean, [](VF v) HWY_ATTR { return hn::Mul(v, v); }) / width;
   const VF centre = hn::Set(d, mean);
   const VF scale = hn::Set(d, 1.0f / std::sqrt(variance + args.eps));
-  const auto* weight = static_cast<const TW*>(args.weight);
+  const auto* weight = static_cast<const TW*>(args.weight) + row % args.n_weights * args.width;
   if (args.bias == nullptr) {
     map(
         n, out, [=](VF v, VF w) HWY_ATTR { return hn::Mul(hn::Mul(hn::Sub(v, centre), scale), w); },
@@ -69,10 +71,7 @@ void run_layer_norm(const LayerNormArgs& args, ThreadPool& pool) {
     visit_float_type(args.weight_dtype, [&]<class TW>(TW) HWY_ATTR {
       visit_float_type(args.bias_dtype, [&]<class TB>(TB) HWY_ATTR {
         pool.parallel_for(args.n_rows, grain, [&](int64_t begin, int64_t end, int) HWY_ATTR {
-          for (int64_t r = begin; r < end; ++r) {
-            norm_row<T, TW, TB>(args, static_cast<const T*>(args.x) + r * args.width,
-                                static_cast<T*>(args.out) + r * args.width);
-          }
+          for (int64_t r = begin; r < end; ++r) norm_row<T, TW, TB>(args, r);
         });
       });
     });

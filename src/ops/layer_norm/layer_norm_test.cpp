@@ -33,6 +33,23 @@ TEST(LayerNorm, FollowsTheFormula) {
   }
 }
 
+TEST(LayerNorm, EveryHeadMayHaveItsOwnWeights) {
+  for (const char* kernel : {"ref", "cpu.simd"}) {
+    OpRun r("layer_norm", "a float32[2,3,21]~normal:2:1 float32[3,21]~normal .eps=0.01", kernel);
+    OpRun plain("layer_norm", "a float32[6,21]~normal:2:1 float32[21]~uniform:1:1 .eps=0.01",
+                kernel);
+    r.run();
+    plain.run();
+    for (int64_t i = 0; i < 6 * 21; ++i) {
+      EXPECT_EQ(r.out(i), static_cast<double>(static_cast<float>(plain.out(i) * r.in(1, i % 63))));
+    }
+  }
+  EXPECT_NE(OpRun("layer_norm", "a float32[2,3,21]~normal float32[2,21]~normal .eps=0.01")
+                .error()
+                .find("weight: expected [3, 21]"),
+            std::string::npos);
+}
+
 TEST(LayerNorm, RoundsOnceAfterTheBias) {
   for (const char* kernel : {"ref", "cpu.simd"}) {
     OpRun r("layer_norm",

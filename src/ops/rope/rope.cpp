@@ -14,9 +14,10 @@ constexpr Kernel<RopeArgs> kKernels[] = {
 
 RopeStyle style_of(const Attrs& attrs) {
   constexpr RopeStyle kStyles[] = {RopeStyle::kHalf, RopeStyle::kInterleaved,
-                                   RopeStyle::kInterleavedToHalf};
-  return kStyles[expect_choice("rope", "style", attrs.get_string("style"),
-                               {"half", "interleaved", "interleaved_to_half"})];
+                                   RopeStyle::kInterleavedByHalf, RopeStyle::kInterleavedToHalf};
+  return kStyles[expect_choice(
+      "rope", "style", attrs.get_string("style"),
+      {"half", "interleaved", "interleaved_by_half", "interleaved_to_half"})];
 }
 
 std::vector<TensorType> infer(const InferCall& call) {

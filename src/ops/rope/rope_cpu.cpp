@@ -61,6 +61,11 @@ HWY_INLINE void rotate_pairs(const T* x, const float* cos, const float* sin, T* 
 #endif
 }
 
+/// to[0 .. n) = from[0], from[0], from[1], from[1], ...
+HWY_INLINE void repeat_each(const float* from, size_t n, float* to) {
+  for (size_t i = 0; i < n; ++i) to[i] = from[i / 2];
+}
+
 /// Adjacent pairs in, halves out.
 template <class T>
 HWY_INLINE void rotate_pairs_to_half(const T* x, const float* cos, const float* sin, T* out,
@@ -88,12 +93,19 @@ HWY_INLINE void rotate_pairs_to_half(const T* x, const float* cos, const float* 
   }
 }
 
+/// `scratch` holds 2 * n_rotated.
 template <class T>
-void rope_token(const RopeArgs& args, int64_t token) {
+void rope_token(const RopeArgs& args, int64_t token, float* scratch) {
   const size_t n = static_cast<size_t>(args.n_rotated);
   const size_t rest = static_cast<size_t>(args.head_dim - args.n_rotated);
   const float* cos = args.cos + token * args.n_rotated;
   const float* sin = args.sin + token * args.n_rotated;
+  if (args.style == RopeStyle::kInterleavedByHalf) {
+    repeat_each(cos, n, scratch);
+    repeat_each(sin, n, scratch + n);
+    cos = scratch;
+    sin = scratch + n;
+  }
   for (int64_t h = 0; h < args.n_heads; ++h) {
     const int64_t at = (token * args.n_heads + h) * args.head_dim;
     const T* x = static_cast<const T*>(args.x) + at;
@@ -103,6 +115,7 @@ void rope_token(const RopeArgs& args, int64_t token) {
         rotate_half(x, cos, sin, out, n);
         break;
       case RopeStyle::kInterleaved:
+      case RopeStyle::kInterleavedByHalf:
         rotate_pairs(x, cos, sin, out, n);
         break;
       case RopeStyle::kInterleavedToHalf:
@@ -116,8 +129,10 @@ void rope_token(const RopeArgs& args, int64_t token) {
 void run_rope(const RopeArgs& args, ThreadPool& pool) {
   const int64_t grain = 1 + 8192 / (args.n_heads * args.head_dim + 1);
   visit_activation_type(args.dtype, [&]<class T>(T) HWY_ATTR {
-    pool.parallel_for(args.n_tokens, grain, [&](int64_t begin, int64_t end, int) HWY_ATTR {
-      for (int64_t t = begin; t < end; ++t) rope_token<T>(args, t);
+    pool.parallel_for(args.n_tokens, grain, [&](int64_t begin, int64_t end, int worker) HWY_ATTR {
+      const size_t bytes = 2 * static_cast<size_t>(args.n_rotated) * sizeof(float);
+      float* scratch = static_cast<float*>(pool.scratch(worker, bytes));
+      for (int64_t t = begin; t < end; ++t) rope_token<T>(args, t, scratch);
     });
   });
 }

@@ -10,17 +10,20 @@ void rope_ref(const RopeArgs& args, ThreadPool&) noexcept {
     const float* cos = args.cos + r / args.n_heads * n;
     const float* sin = args.sin + r / args.n_heads * n;
     for (int64_t i = 0; i < n; ++i) {
-      const bool is_first = args.style == RopeStyle::kInterleaved ? i % 2 == 0 : i < n / 2;
+      const bool stays =
+          args.style == RopeStyle::kInterleaved || args.style == RopeStyle::kInterleavedByHalf;
+      const bool is_first = stays ? i % 2 == 0 : i < n / 2;
       int64_t from = i, partner = is_first ? i + n / 2 : i - n / 2;
-      if (args.style == RopeStyle::kInterleaved) partner = is_first ? i + 1 : i - 1;
+      if (stays) partner = is_first ? i + 1 : i - 1;
       if (args.style == RopeStyle::kInterleavedToHalf) {
         from = is_first ? 2 * i : 2 * (i - n / 2) + 1;
         partner = is_first ? from + 1 : from - 1;
       }
       const float x = load_float(args.x, args.dtype, row + from);
       const float other = load_float(args.x, args.dtype, row + partner);
-      const float kept = x * cos[i];
-      const float turned = (is_first ? -other : other) * sin[i];
+      const int64_t table = args.style == RopeStyle::kInterleavedByHalf ? i / 2 : i;
+      const float kept = x * cos[table];
+      const float turned = (is_first ? -other : other) * sin[table];
       store_float(args.out, args.dtype, row + i, kept + turned);
     }
     for (int64_t i = n; i < args.head_dim; ++i) {

@@ -42,6 +42,24 @@ TEST(Rope, PairsBecomeHalves) {
   for (int64_t i = 0; i < 60; ++i) EXPECT_EQ(pairs.out(i), half.out(i));
 }
 
+TEST(Rope, PairsMayReadTablesOfHalves) {
+  for (const char* kernel : {"ref", "cpu.simd"}) {
+    const std::string line =
+        "a float32[3,2,10]~normal float32[3,8]~normal float32[3,8]~normal .style=";
+    OpRun by_half("rope", line + "interleaved_by_half", kernel);
+    OpRun pairs("rope", line + "interleaved", kernel);
+    for (const size_t table : {1, 2}) {
+      for (int64_t i = 0; i < 3 * 8; ++i) {
+        pairs.inputs[table].data<float>()[i] =
+            by_half.inputs[table].data<float>()[i / 8 * 8 + i % 8 / 2];
+      }
+    }
+    by_half.run();
+    pairs.run();
+    for (int64_t i = 0; i < 60; ++i) EXPECT_EQ(by_half.out(i), pairs.out(i));
+  }
+}
+
 TEST(Rope, BadShapesAreRefused) {
   EXPECT_EQ(OpRun("rope",
                   "a float32[3,2,6]~normal float32[3,8]~normal float32[3,8]~normal "
