@@ -239,6 +239,7 @@ class Differ {
         return at(a.second) < at(b.second);
       });
     }
+    put_choices_first(pairs);
     std::set<const Tap*> used;
     for (const auto& [ref, port] : pairs) {
       const std::string key = tap_key(ref->info);
@@ -256,6 +257,21 @@ class Differ {
     }
     for (const Tap& tap : run.port->taps) {
       if (!used.contains(&tap)) run.only_in_port.push_back(tap_key(tap.info));
+    }
+  }
+
+  /// A block's choice of experts is written when the block ends: it has to be known before what its
+  /// experts computed is judged.
+  static void put_choices_first(std::vector<std::pair<const Tap*, const Tap*>>& pairs) {
+    for (auto at = pairs.begin(); at != pairs.end(); ++at) {
+      const std::string& path = at->first->info.path;
+      const size_t slash = path.find('/');
+      if (slash == path.npos || !dissect(path).routing) continue;
+      const std::string experts = path.substr(0, slash) + ".experts";
+      const auto first = std::find_if(pairs.begin(), at, [&](const auto& pair) {
+        return pair.first->info.path.starts_with(experts);
+      });
+      std::rotate(first, at, at + 1);
     }
   }
 
@@ -277,18 +293,40 @@ class Differ {
     tap.key = tap_key(port.info);
     CompareOptions options = compare_options(*run.reference, ref, port);
     options.per_channel = options_.keep_channels;
-    if (!pair_shapes(ref.view, port.view, options.heads_first)) {
+    const View reference = newest_rows(run.port->info, ref.view, port.view);
+    if (!pair_shapes(reference, port.view, options.heads_first)) {
       refuse_shapes(run, tap.key, ref.view, port.view);
       return;
     }
-    if (ref.view.elements() == 0) {
+    if (reference.elements() == 0) {
       refuse(report_, "empty_dump", run.port->info.id, tap.key,
              fmt::format("the tap has no elements: {}", to_string(ref.view)));
       return;
     }
-    tap.metrics = compare(ref.view, port.view, options, pool_);
-    report_.bytes += ref.view.bytes() + port.view.bytes();
+    tap.metrics = compare(reference, port.view, options, pool_);
+    report_.bytes += reference.bytes() + port.view.bytes();
     run.taps.push_back(std::move(tap));
+  }
+
+  /// What the reference computes at a decode step for all tokens so far, and the port for the new
+  /// ones (the keys and values of cached latents): the rows of these.
+  static View newest_rows(const RunInfo& info, const View& reference, const View& port) {
+    const int rank = reference.rank;
+    if (info.phase != Phase::kDecode || rank < 2 || port.rank < 2) return reference;
+    for (int i = 0; i < rank - 2; ++i) {
+      if (reference.shape[i] != 1) return reference;
+    }
+    const int64_t rows = reference.shape[rank - 2], n_new = port.rows();
+    if (rows != static_cast<int64_t>(info.prompt_ids.size()) || n_new >= rows ||
+        reference.shape[rank - 1] != port.dim(-1)) {
+      return reference;
+    }
+    View newest = reference;
+    newest.shape[rank - 2] = n_new;
+    newest.data = static_cast<std::byte*>(reference.data) +
+                  static_cast<size_t>((rows - n_new) * reference.stride[rank - 2]) *
+                      dtype_size(reference.dtype);
+    return newest;
   }
 
   void refuse_shapes(const RunDiff& run, const std::string& key, const View& ref,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace lockstep::parity {
 namespace {
@@ -17,14 +18,17 @@ const Run* prefill_of(const Recording& reference, const GreedyInfo& greedy) {
   return nullptr;
 }
 
-// Both highest logits of both sides may be off by what was measured; in low precision the
-// reference's own error comes on top, about as large as the port's.
+// As for the choices of single positions (diff.cpp): two logits with the reference's own noise each,
+// four deviations apart.
 double noise_of(const DiffReport& report, const std::string& dtype) {
   double most = 0;
   for (const RunDiff& run : report.runs) {
-    if (run.dtype == dtype && run.logits) most = std::max(most, run.logits->metrics.max_abs);
+    if (run.dtype != dtype || !run.logits || !run.logits->floor) continue;
+    const TapMetrics& m = run.logits->metrics;
+    const double rms = std::sqrt(m.sums.rr / static_cast<double>(m.elements()));
+    most = std::max(most, 4 * std::sqrt(2.0) * run.logits->floor->total * rms);
   }
-  return most * (dtype == "float32" ? 2 : 4);
+  return most;
 }
 
 GreedyCheck follow(Pipeline& pipeline, const Run& prompt, const GreedyInfo& greedy,

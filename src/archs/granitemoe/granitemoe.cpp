@@ -75,15 +75,36 @@ Value stacked(const Scope& s, const char* name, const char* older,
   return s.builder().parameter_of(path.path(), shape, {{stored.path()}});
 }
 
+// What the router gives, in its order; weights are of the type between modules.
+struct Choice {
+  Value ids, weights, logits;
+  std::vector<Value> values() const { return {ids, weights, logits}; }
+};
+
+struct TopKGating : Module<TopKGating> {
+  static constexpr const char* kClass = "GraniteMoeTopKRouter";
+  RoutingRule rule;
+  Value weight;
+
+  TopKGating(const Scope& s, const GraniteMoeConfig& c)
+      : Module(s),
+        rule{.top_k = c.num_experts_per_tok, .order = "topk_first"},
+        weight(s.parameter("weight", {c.num_local_experts, c.hidden_size})) {}
+
+  Choice forward(const Value& x) const {
+    const Routing routing = route(to_float32(linear(x, weight)), rule);
+    return {routing.ids, to_activation(routing.weights), routing.logits};
+  }
+};
+
 struct MoE : Module<MoE> {
   static constexpr const char* kClass = "GraniteMoeMoE";
-  TopKRouter router;
+  TopKGating router;
   Experts experts;
 
   MoE(const Scope& s, const GraniteMoeConfig& c)
       : Module(s),
-        router(s.at("router", "router.layer"), c.num_local_experts, c.hidden_size,
-               {.top_k = c.num_experts_per_tok, .order = "topk_first"}),
+        router(s.at("router", "router.layer"), c),
         experts(s / "experts", c.hidden_act,
                 stacked(s, "gate_up_proj", "input_linear",
                         {c.num_local_experts, 2 * c.intermediate_size, c.hidden_size}),
@@ -91,9 +112,10 @@ struct MoE : Module<MoE> {
                         {c.num_local_experts, c.hidden_size, c.intermediate_size})) {}
 
   Value forward(const Value& x) const {
-    const Routing routing = router(x);
-    tap_routing(routing);
-    return experts(x, routing.ids, routing.weights);
+    const Choice choice = router(x);
+    const Value weights = to_float32(choice.weights);
+    tap_routing({choice.logits, weights, choice.ids});
+    return experts(x, choice.ids, weights);
   }
 };
 
