@@ -2,6 +2,7 @@
 // them.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -52,6 +53,25 @@ TEST(GenerateChat, TheTemplatesBosIsTheOnlyOneAndIsSaid) {
   const Outcome without = run_lockstep(
       "generate " + kStoryteller + kQuestion + " --max-tokens 1 --json ", "2>&1 >/dev/null");
   EXPECT_EQ(without.text.find("--chat:"), std::string::npos) << without.text;
+}
+
+TEST(GenerateChat, ATemplateWithoutBosHasNoneAndThatIsSaid) {
+  const TempDir model;
+  for (const auto& entry : std::filesystem::directory_iterator(kGemma)) {
+    std::filesystem::create_symlink(entry.path(), model.path() / entry.path().filename());
+  }
+  std::filesystem::remove(model.path() / "chat_template.jinja");
+  write_text(model.path() / "chat_template.jinja", "{{ messages[0]['content'] }}");
+  const std::string run =
+      "generate " + model.path().string() + " --max-tokens 1 --json --chat 'The capital' ";
+  const Outcome document = run_lockstep(run, "2>/dev/null");
+  ASSERT_EQ(document.status, 0) << document.text;
+  const text::Tokenizer tokenizer = text::Tokenizer::open(kGemma);
+  EXPECT_EQ(json::parse(document.text)["prompt_ids"],
+            json(tokenizer.encode("The capital", {.add_special_tokens = false})));
+  const Outcome said = run_lockstep(run, "2>&1 >/dev/null");
+  EXPECT_EQ(count(said.text, "--chat: the template wrote no <bos>, so there is none"), 1U)
+      << said.text;
 }
 
 TEST(GenerateChat, ABosInAPromptIsThereTwiceAndIsSaid) {
