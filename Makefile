@@ -12,7 +12,7 @@ build: setup ## build/release/bin/lockstep
 	@cmake --preset release
 	@cmake --build --preset release
 
-demo: build ## the example model against its reference, then a few words from it
+demo: build ## the example model against its reference, then a conversation with it
 	@scripts/demo.sh
 
 test: build ## the tests of the release build

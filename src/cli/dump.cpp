@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
+#include "cli/prompt_options.h"
 #include "lockstep/error.h"
 
 namespace lockstep::cli {
@@ -19,7 +20,7 @@ namespace {
 struct DumpFlags {
   ModelOptions model;
   parity::DumpOptions options;
-  std::string prompt_ids;
+  PromptOptions prompt;
   std::string like;
   std::string output;
   int64_t prefill = 0, chunk = 0;
@@ -54,13 +55,16 @@ nlohmann::json stats_json(const std::vector<parity::TapStats>& all) {
 // The whole of a prompt, as one run.
 std::vector<parity::TapStats> dump_prompt(const DumpFlags& flags,
                                           const std::optional<std::filesystem::path>& folder) {
-  const std::vector<int32_t> ids = parse_ids("--prompt-ids", flags.prompt_ids);
+  Model model = flags.model.open();
+  std::optional<text::Tokenizer> tokenizer;
+  if (flags.prompt.is_text()) tokenizer = text::Tokenizer::open(model.files.folder);
+  const std::vector<int32_t> ids = flags.prompt.encode(model.files.folder, tokenizer);
   const auto n = static_cast<int64_t>(ids.size());
   PipelineOptions options;
   options.max_tokens = std::min<int64_t>(512, n);
   options.max_logit_rows = options.max_tokens;
   options.max_context = n;
-  const std::unique_ptr<Pipeline> pipeline = flags.model.start(flags.model.open(), options);
+  const std::unique_ptr<Pipeline> pipeline = flags.model.start(std::move(model), options);
   const DType dtype = pipeline->graph().activation_dtype;
   return parity::dump(
       {pipeline.get()},
@@ -106,11 +110,11 @@ void add_dump(CLI::App& app, Action& action) {
   auto flags = std::make_shared<DumpFlags>();
   CLI::App* command = add_command(
       app, "dump", "Record what the port computes, tap by tap",
-      "lockstep dump examples/storyteller --prompt-ids 591,283,298,682,273 --output /tmp/dump");
+      "lockstep dump examples/storyteller --prompt \"The capital of Italy is\" --output /tmp/dump");
   flags->model.add_to(*command);
   command->add_option("--output", flags->output, "folder to write")->type_name("DIR");
-  CLI::App* prompt = command->add_option_group("prompt", "one of");
-  prompt->add_option("--prompt-ids", flags->prompt_ids, "token ids, separated by commas");
+  CLI::Option_group* prompt = command->add_option_group("Prompt", "one of");
+  flags->prompt.add_to(*prompt);
   prompt->add_option("--like", flags->like, "the prompts, dtypes and steps of a recording")
       ->type_name("REF");
   prompt->require_option(1);

@@ -1,4 +1,4 @@
-// lockstep generate: greedy text from a prompt, or token ids from token ids.
+// lockstep generate: greedy text from a prompt or a user's message, or token ids from token ids.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
+#include "cli/prompt_options.h"
 #include "text/detokenizer.h"
 
 namespace lockstep::cli {
@@ -16,8 +17,7 @@ namespace {
 
 struct GenerateOptions {
   ModelOptions model;
-  std::optional<std::string> prompt;
-  std::string prompt_ids;
+  PromptOptions prompt;
   int64_t max_tokens = 64;
   int64_t chunk = 0;
   bool ignore_eos = false;
@@ -62,11 +62,11 @@ double logprob(const View& logits, int32_t token) {
 // Where text is given, or wanted; in the latter case it may be missing.
 std::optional<text::Tokenizer> open_tokenizer(const GenerateOptions& options,
                                               const std::filesystem::path& folder) {
-  if (!options.prompt.has_value() && !options.json) return std::nullopt;
+  if (!options.prompt.is_text() && !options.json) return std::nullopt;
   try {
     return text::Tokenizer::open(folder);
   } catch (const Error& error) {
-    if (options.prompt.has_value() || error.code() != ErrorCode::kNotFound) throw;
+    if (options.prompt.is_text() || error.code() != ErrorCode::kNotFound) throw;
     return std::nullopt;
   }
 }
@@ -117,21 +117,10 @@ class Output {
   std::string text_;
 };
 
-std::vector<int32_t> prompt_of(const GenerateOptions& options,
-                               const std::optional<text::Tokenizer>& tokenizer) {
-  if (!options.prompt.has_value()) return parse_ids("--prompt-ids", options.prompt_ids);
-  std::vector<int32_t> ids = tokenizer->encode(*options.prompt);
-  if (ids.empty()) {
-    throw Error(ErrorCode::kInvalidArgument, "--prompt: the text has no tokens",
-                "give some text, or --prompt-ids");
-  }
-  return ids;
-}
-
 int generate(const GenerateOptions& options) {
   Model model = options.model.open();
   const std::optional<text::Tokenizer> tokenizer = open_tokenizer(options, model.files.folder);
-  const std::vector<int32_t> prompt = prompt_of(options, tokenizer);
+  const std::vector<int32_t> prompt = options.prompt.encode(model.files.folder, tokenizer);
   PipelineOptions pipeline_options;
   pipeline_options.max_tokens = std::min<int64_t>(512, static_cast<int64_t>(prompt.size()));
   pipeline_options.max_logit_rows = 1;
@@ -165,15 +154,12 @@ int generate(const GenerateOptions& options) {
 
 void add_generate(CLI::App& app, Action& action) {
   auto options = std::make_shared<GenerateOptions>();
-  CLI::App* command =
-      add_command(app, "generate", "Greedy generation; prints text, or token ids, as they come",
-                  "lockstep generate examples/storyteller --prompt \"The capital of Italy is\" "
-                  "--max-tokens 24");
+  CLI::App* command = add_command(
+      app, "generate", "Greedy generation; prints text, or token ids, as they come",
+      "lockstep generate examples/storyteller --chat \"What is the capital of Italy?\"");
   options->model.add_to(*command);
   CLI::Option_group* prompt = command->add_option_group("Prompt");
-  prompt->add_option("--prompt", options->prompt, "text, with the special tokens of the tokenizer");
-  prompt->add_option("--prompt-ids", options->prompt_ids,
-                     "token ids, separated by commas; ids come out");
+  options->prompt.add_to(*prompt);
   prompt->require_option(1);
   command->add_option("--max-tokens", options->max_tokens, "tokens to generate")
       ->capture_default_str()
