@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of build/asan, two at a time, on the corpus in tests/corpus.
+# Runs every fuzz target of build/asan, four at a time, on the corpus in tests/corpus.
 #
 #   scripts/fuzz.sh [SECONDS] [--keep]
 #
@@ -48,4 +48,4 @@ export -f fuzz_one
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 echo "fuzz: ${#targets[@]} targets, $seconds s each"
 printf '%s\0' "${targets[@]}" |
-  xargs -0 -I {} -P 2 bash -c 'set -euo pipefail; fuzz_one "$@"' _ {} "$seconds" "$keep" || exit 1
+  xargs -0 -I {} -P 4 bash -c 'set -euo pipefail; fuzz_one "$@"' _ {} "$seconds" "$keep" || exit 1

@@ -154,31 +154,24 @@ TEST_P(GoldenTest, EveryModuleOutputInFloat32) {
   check_taps(pipeline, golden_, {ids.begin(), ids.begin() + 64}, "float32.out64.");
 }
 
-// The port's bfloat16 error may be at most 1.5 times the reference's own, both against float32, on
-// the geometric mean over the prompts, and 3 times on one of them: a prompt of five tokens is a
-// narrow floor, which the reference may hit by chance.
+// The port's bfloat16 error may be at most 1.5 times the reference's own, both against float32.
 TEST_P(GoldenTest, LogitsInBFloat16) {
   Pipeline pipeline = open_pipeline(model(), DType::kBFloat16);
-  double worst = 0, logarithms = 0;
-  size_t n = 0;
-  auto check = [&](const std::vector<double>& found, const std::string& name) {
+  double worst = 0;
+  const auto check = [&](const std::vector<double>& found, const std::string& name) {
     const std::vector<double> exact = golden_.values("float32." + name);
     const double own = relative_l2(golden_.values("bfloat16." + name), exact);
     const double error = relative_l2(found, exact);
-    EXPECT_LE(error, 3 * own) << name;
+    EXPECT_LE(error, 1.5 * own) << name;
     worst = std::max(worst, error / own);
-    logarithms += std::log(error / own);
-    ++n;
   };
   for (size_t i = 0; i < golden_.n_prompts(); ++i) {
     check(all_logits(pipeline, golden_.prompt(i)), "logits." + std::to_string(i));
   }
   const std::vector<double> all = all_logits(pipeline, golden_.long_ids());
   check({all.end() - 16 * pipeline.vocab_size(), all.end()}, "long_logits_last16");
-  const double mean = std::exp(logarithms / static_cast<double>(n));
-  EXPECT_LE(mean, 1.5);
-  printf("  %s: ratio of bfloat16 errors, port to reference, %.2f, worst %.2f\n",
-         GetParam().c_str(), mean, worst);
+  printf("  %s: worst ratio of bfloat16 errors, port to reference, %.2f\n", GetParam().c_str(),
+         worst);
 }
 
 // Kernels that do not depend on the other rows: the same bits however the prompt is fed.

@@ -56,7 +56,9 @@ class StressRun {
                                  Projections(draw, taps[i]["shape"])});
         ++n_calls;
       }
-      if (n_calls == 0) EXPECT_TRUE(inside_dispatch(path)) << path << " is no tap of the port";
+      if (n_calls == 0) {
+        EXPECT_TRUE(inside_dispatch(path)) << path << " is no tap of the port";
+      }
     }
   }
 

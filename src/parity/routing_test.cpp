@@ -258,6 +258,31 @@ TEST(RepeatedCalls, AreMatchedByTheirArguments) {
   EXPECT_NE(compared(3, 1, {}), Outcome::kPass);
 }
 
+// transformers expands all cached latents at every step, the port those of the new token.
+TEST(NewestRows, OfATableThatTheReferenceRecomputesTheNewestRowsAreCompared) {
+  TempFolder folder;
+  std::vector<int64_t> ids = some_ids(kTokens);
+  FakeRun prefill = truth_run(ids);
+  ids.push_back(3);
+  FakeRun step = truth_run(ids, 0, Phase::kDecode, 1);
+  const char* path = "model.layers.0.self_attn.kv_b_proj";
+  const auto n = static_cast<int64_t>(ids.size());
+  const std::vector<float> table = random_values(static_cast<size_t>(n) * kWidth, 8);
+  insert_before(step, "model.layers.0.mlp", tensor(path, {1, 1, n, kWidth}, table));
+  FakeRun port_prefill = noisy(prefill, 2e-7f, 5), port_step = noisy(step, 2e-7f, 6);
+  const auto outcome = [&](size_t row) {
+    FakeTensor& t = port_step.tap(path);
+    t.shape = {1, kWidth};
+    t.values.assign(table.begin() + static_cast<ptrdiff_t>(row * kWidth),
+                    table.begin() + static_cast<ptrdiff_t>((row + 1) * kWidth));
+    return compare_dumps(write_dump(folder / "r", {prefill, step}),
+                         write_dump(folder / "p", {port_prefill, port_step}))
+        .report.outcome;
+  };
+  EXPECT_EQ(outcome(static_cast<size_t>(n) - 1), Outcome::kPass);
+  EXPECT_NE(outcome(0), Outcome::kPass) << "another row";
+}
+
 TEST(TinyTensors, AreWeighedByWhatTheTapUsuallyHolds) {
   TempFolder folder;
   std::vector<int64_t> ids = some_ids(kTokens);

@@ -18,8 +18,8 @@ const Run* prefill_of(const Recording& reference, const GreedyInfo& greedy) {
   return nullptr;
 }
 
-// As for the choices of single positions (diff.cpp): two logits with the reference's own noise each,
-// four deviations apart.
+// As for the choices of single positions (diff.cpp): two logits with the reference's own noise
+// each, four deviations apart.
 double noise_of(const DiffReport& report, const std::string& dtype) {
   double most = 0;
   for (const RunDiff& run : report.runs) {

@@ -131,12 +131,34 @@ struct DecoderLayer : Module<DecoderLayer> {
   }
 };
 
+// The reference's table holds complex numbers, [T, rotary_dim / 2, 2] of their parts.
+struct ComplexTable {
+  PositionEmbeddings tables;
+  Value parts;
+  std::vector<Value> values() const { return {parts}; }
+};
+
+struct DeepseekV2RotaryEmbedding : Module<DeepseekV2RotaryEmbedding> {
+  static constexpr const char* kClass = "DeepseekV2RotaryEmbedding";
+  RopeFrequencies frequencies;
+
+  DeepseekV2RotaryEmbedding(const Scope& s, RopeFrequencies f)
+      : Module(s), frequencies(std::move(f)) {}
+
+  ComplexTable forward(const Value& position_ids) const {
+    const PositionEmbeddings tables =
+        rotary_tables(position_ids, frequencies, RopeStyle::kInterleaved);
+    const auto once = [](const Value& table) { return slice(split_heads(table, 2), 0, 1); };
+    return {tables, concat(once(tables.cos), once(tables.sin))};
+  }
+};
+
 struct DeepseekV2Model : Module<DeepseekV2Model> {
   static constexpr const char* kClass = "DeepseekV2Model";
   Embedding embed_tokens;
   Layers<DecoderLayer> layers;
   RMSNorm norm;
-  RotaryEmbedding rotary_emb;
+  DeepseekV2RotaryEmbedding rotary_emb;
 
   DeepseekV2Model(const Scope& s, const DeepseekV2Config& c)
       : Module(s),
@@ -144,11 +166,11 @@ struct DeepseekV2Model : Module<DeepseekV2Model> {
         layers(c.num_hidden_layers,
                [&](int64_t i) { return DecoderLayer(s / "layers" / i, c, i); }),
         norm(s / "norm", c.hidden_size, c.rms_norm_eps),
-        rotary_emb(s / "rotary_emb", c.rope, RopeStyle::kInterleaved) {}
+        rotary_emb(s / "rotary_emb", c.rope) {}
 
   Value forward(const Step& step, const Value& input_ids) const {
     Value x = embed_tokens(input_ids);
-    const PositionEmbeddings positions = rotary_emb(step.position_ids());
+    const PositionEmbeddings positions = rotary_emb(step.position_ids()).tables;
     for (const DecoderLayer& layer : layers) x = layer(step, x, positions);
     return norm(x);
   }
