@@ -1,6 +1,6 @@
 # Everything a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test asan fuzz test-all bench format check-format check
+.PHONY: help setup build all demo test asan fuzz test-all bench format check-format check
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -10,12 +10,16 @@ setup: ## install what packages.txt lists and the machine lacks
 
 build: setup ## build/release/bin/lockstep
 	@cmake --preset release
+	@cmake --build --preset release --target lockstep
+
+all: setup ## the program, its tests and benchmarks
+	@cmake --preset release
 	@cmake --build --preset release
 
 demo: build ## the example model against its reference, then a conversation with it
 	@scripts/demo.sh
 
-test: build ## the tests of the release build
+test: all ## the tests of the release build
 	@scripts/run_tests.py build/release
 
 asan: setup ## the tests under the address and undefined-behaviour sanitizers
@@ -28,7 +32,7 @@ fuzz: asan ## every fuzz target, FUZZ_SECONDS each (60)
 
 test-all: test asan fuzz ## all of the above
 
-bench: build ## every benchmark; results in build/bench
+bench: all ## every benchmark; results in build/bench
 	@scripts/bench.sh
 
 format: ## clang-format the tracked sources
@@ -37,7 +41,7 @@ format: ## clang-format the tracked sources
 check-format: ## say what `make format` would change
 	@scripts/format.sh --check
 
-check: build check-format ## include layers, self-contained headers, formatting, clang-tidy on what changed
+check: all check-format ## include layers, self-contained headers, formatting, clang-tidy on what changed
 	@scripts/check_layers.py
 	@cmake --build --preset release --target check_headers
 	@scripts/tidy.sh

@@ -3,17 +3,17 @@
 #
 #   scripts/tidy.sh [BASE]     BASE: the merge base with origin/main, else 6 commits back
 #
-# Each file is checked as itself, headers included. After TIDY_SECONDS (default 180) no further file
+# Each file is checked as itself, headers included. After TIDY_SECONDS (default 120) no further file
 # is started; how many were left out is said, and which come first changes from commit to commit.
 # Needs the compile commands of build/asan, whose precompiled headers clang can read, or of
-# build/release (make asan, make build).
+# build/release (make asan, make all).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 database=build/asan
 [[ -f $database/compile_commands.json ]] || database=build/release
 [[ -f $database/compile_commands.json ]] || {
-  echo "tidy: no $database/compile_commands.json; run make build first" >&2
+  echo "tidy: no $database/compile_commands.json; run make all first" >&2
   exit 1
 }
 
@@ -37,7 +37,7 @@ echo "tidy: $n files changed since $(git rev-parse --short "$base")"
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 export results database
-export deadline=$(($(date +%s) + ${TIDY_SECONDS:-180}))
+export deadline=$(($(date +%s) + ${TIDY_SECONDS:-120}))
 
 check_one() {
   [[ $(date +%s) -lt $deadline ]] || { echo "$1" >>"$results/left_out"; return 0; }
