@@ -5,17 +5,12 @@
 #
 # Each file is checked as itself, headers included. After TIDY_SECONDS (default 120) no further file
 # is started; how many were left out is said, and which come first changes from commit to commit.
-# Needs the compile commands of build/asan, whose precompiled headers clang can read, or of
-# build/release (make asan, make all).
+# Compile commands come from a configuration of its own, build/tidy, without precompiled headers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-database=build/asan
-[[ -f $database/compile_commands.json ]] || database=build/release
-[[ -f $database/compile_commands.json ]] || {
-  echo "tidy: no $database/compile_commands.json; run make all first" >&2
-  exit 1
-}
+database=build/tidy
+cmake --preset release -B "$database" -DLOCKSTEP_PRECOMPILE=OFF >/dev/null
 
 default_base() {
   local head base
