@@ -14,6 +14,7 @@
 #include "lockstep/nn/latent_attention.h"
 #include "lockstep/nn/layer_norm.h"
 #include "lockstep/nn/linear.h"
+#include "lockstep/nn/mamba.h"
 #include "lockstep/nn/mlp.h"
 #include "lockstep/nn/moe.h"
 #include "lockstep/nn/rms_norm.h"

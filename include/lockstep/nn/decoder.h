@@ -9,12 +9,14 @@
 //     using Config = MistralConfig;                    // a DecoderConfig with norm_eps and rope
 //     using Norm = RMSNorm;                            // Norm(scope, width, eps)
 //     using Attention = ...;                           // (scope, config, layer), (step, x, tables)
-//     using MLP = GatedMLP;                            // MLP(scope, config)
+//     using MLP = GatedMLP;                            // MLP(scope, config[, layer])
 //     using Layer = PreNormLayer<Mistral>;             // (scope, config, layer), (step, x, tables)
 //   };
 #pragma once
 
 #include <cmath>
+#include <type_traits>
+#include <variant>
 
 #include "lockstep/module.h"
 #include "lockstep/nn/decoder_config.h"
@@ -43,6 +45,25 @@ struct ProjectedAttention : Module<Derived> {
   double scaling() const { return 1 / std::sqrt(static_cast<double>(head_dim)); }
 };
 
+/// One of two blocks, as a config says layer by layer. Not a module: it has no path of its own.
+template <class A, class B>
+struct EitherBlock {
+  std::variant<A, B> block;
+  Value operator()(const Value& x) const {
+    return std::visit([&](const auto& chosen) { return chosen(x); }, block);
+  }
+};
+
+/// A layer's MLP; the families that have several kinds take the layer's number as well.
+template <class MLP, class C>
+MLP mlp_of(const Scope& s, const C& c, int64_t layer_idx) {
+  if constexpr (std::is_constructible_v<MLP, Scope, C, int64_t>) {
+    return MLP(s, c, layer_idx);
+  } else {
+    return MLP(s, c);
+  }
+}
+
 /// As LlamaDecoderLayer: a norm before attention, and one before the MLP.
 template <class Family>
 struct PreNormLayer : Module<PreNormLayer<Family>> {
@@ -54,7 +75,7 @@ struct PreNormLayer : Module<PreNormLayer<Family>> {
   PreNormLayer(const Scope& s, const typename Family::Config& c, int64_t layer_idx)
       : Module<PreNormLayer>(s),
         self_attn(s / "self_attn", c, layer_idx),
-        mlp(s / "mlp", c),
+        mlp(mlp_of<typename Family::MLP>(s / "mlp", c, layer_idx)),
         input_layernorm(s / "input_layernorm", c.hidden_size, c.norm_eps),
         post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.norm_eps) {}
 

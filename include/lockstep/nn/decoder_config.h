@@ -1,6 +1,7 @@
 // The keys that the config classes of most decoders have, and what several of them ask of the rest.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,23 @@ inline std::vector<int64_t> upper_layer_windows(const Config& c, int64_t n_layer
   const int64_t first = c.size("max_window_layers", 28, 0);
   return layer_windows(c, n_layers, window, [&](int64_t i) { return window != 0 && i >= first; });
 }
+
+/// Which layers have experts instead of one MLP: every `decoder_sparse_step`th, but for
+/// `mlp_only_layers`.
+struct SparseLayers {
+  int64_t decoder_sparse_step;
+  std::vector<int64_t> mlp_only_layers;
+
+  explicit SparseLayers(const Config& c)
+      : decoder_sparse_step(c.size("decoder_sparse_step", 1)),
+        mlp_only_layers(c.integers("mlp_only_layers")) {}
+
+  bool contains(int64_t layer) const {
+    const bool is_listed =
+        std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) != mlp_only_layers.end();
+    return !is_listed && (layer + 1) % decoder_sparse_step == 0;
+  }
+};
 
 /// Refuses attention to later tokens.
 inline void expect_causal(const Config& c) {

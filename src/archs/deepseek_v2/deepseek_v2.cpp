@@ -1,7 +1,7 @@
 // DeepSeek-V2. Mirrors transformers models/deepseek_v2/modeling_deepseek_v2.py (5.x); member names
 // are the reference's module names, so they bind the weights and name the taps.
 #include <cmath>
-#include <optional>
+#include <variant>
 
 #include "lockstep/lockstep.h"
 
@@ -30,7 +30,7 @@ RoutingRule routing_of(const Config& c) {
 struct DeepseekV2Config {
   int64_t vocab_size, hidden_size, intermediate_size, moe_intermediate_size, num_hidden_layers;
   int64_t n_shared_experts, n_routed_experts, first_k_dense_replace;
-  double rms_norm_eps;
+  double norm_eps;
   std::string hidden_act;
   Bias mlp_bias;
   bool tie_word_embeddings;
@@ -47,7 +47,7 @@ struct DeepseekV2Config {
         n_shared_experts(c.size("n_shared_experts", 2)),
         n_routed_experts(c.size("n_routed_experts", 64)),
         first_k_dense_replace(c.size("first_k_dense_replace", 0, 0)),
-        rms_norm_eps(c.positive("rms_norm_eps", 1e-6)),
+        norm_eps(c.positive("rms_norm_eps", 1e-6)),
         hidden_act(c.text("hidden_act", "silu")),
         mlp_bias(Bias{c.flag("mlp_bias", false)}),
         tie_word_embeddings(c.flag("tie_word_embeddings", false)),
@@ -105,35 +105,19 @@ struct MoE : Module<MoE> {
   }
 };
 
-struct DecoderLayer : Module<DecoderLayer> {
-  static constexpr const char* kClass = "DeepseekV2DecoderLayer";
-  LatentAttention self_attn;
-  std::optional<GatedMLP> dense;
-  std::optional<MoE> sparse;
-  RMSNorm input_layernorm, post_attention_layernorm;
+struct Attention : LatentAttention {
+  Attention(const Scope& s, const DeepseekV2Config& c, int64_t) : LatentAttention(s, c.attention) {}
+};
 
-  DecoderLayer(const Scope& s, const DeepseekV2Config& c, int64_t layer)
-      : Module(s),
-        self_attn(s / "self_attn", c.attention),
-        input_layernorm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
-        post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {
-    if (layer < c.first_k_dense_replace) {
-      dense.emplace(s / "mlp", c.hidden_size, c.intermediate_size, c.hidden_act, c.mlp_bias);
-    } else {
-      sparse.emplace(s / "mlp", c);
-    }
-  }
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    const Value attended = x + self_attn(step, input_layernorm(x), positions);
-    const Value normed = post_attention_layernorm(attended);
-    return attended + (dense ? (*dense)(normed) : (*sparse)(normed));
-  }
+struct FeedForward : EitherBlock<GatedMLP, MoE> {
+  FeedForward(const Scope& s, const DeepseekV2Config& c, int64_t layer_idx)
+      : EitherBlock{layer_idx < c.first_k_dense_replace
+                        ? std::variant<GatedMLP, MoE>(GatedMLP(s, c))
+                        : MoE(s, c)} {}
 };
 
 // The reference's table holds complex numbers, [T, rotary_dim / 2, 2] of their parts.
-struct ComplexTable {
-  PositionEmbeddings tables;
+struct ComplexTable : PositionEmbeddings {
   Value parts;
   std::vector<Value> values() const { return {parts}; }
 };
@@ -153,52 +137,19 @@ struct DeepseekV2RotaryEmbedding : Module<DeepseekV2RotaryEmbedding> {
   }
 };
 
-struct DeepseekV2Model : Module<DeepseekV2Model> {
-  static constexpr const char* kClass = "DeepseekV2Model";
-  Embedding embed_tokens;
-  Layers<DecoderLayer> layers;
-  RMSNorm norm;
-  DeepseekV2RotaryEmbedding rotary_emb;
-
-  DeepseekV2Model(const Scope& s, const DeepseekV2Config& c)
-      : Module(s),
-        embed_tokens(s / "embed_tokens", c.vocab_size, c.hidden_size),
-        layers(c.num_hidden_layers,
-               [&](int64_t i) { return DecoderLayer(s / "layers" / i, c, i); }),
-        norm(s / "norm", c.hidden_size, c.rms_norm_eps),
-        rotary_emb(s / "rotary_emb", c.rope) {}
-
-  Value forward(const Step& step, const Value& input_ids) const {
-    Value x = embed_tokens(input_ids);
-    const PositionEmbeddings positions = rotary_emb(step.position_ids()).tables;
-    for (const DecoderLayer& layer : layers) x = layer(step, x, positions);
-    return norm(x);
-  }
-};
-
-struct DeepseekV2ForCausalLM : Module<DeepseekV2ForCausalLM> {
-  static constexpr const char* kClass = "DeepseekV2ForCausalLM";
-  DeepseekV2Config config;
-  DeepseekV2Model model;
-  Linear lm_head;
-
-  DeepseekV2ForCausalLM(const Scope& s, const Config& c)
-      : Module(s),
-        config(c),
-        model(s / "model", config),
-        lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", model.embed_tokens)
-                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {
-    s.builder().drop("*rotary_emb.inv_freq", "a buffer: computed from config.json");
-  }
-
-  Value forward(const Step& step) const {
-    const Value hidden = model(step, step.input_ids());
-    return lm_head(step.logits_to_keep(hidden));
-  }
+struct DeepseekV2 : DecoderFamily {
+  static constexpr const char* kCausalLM = "DeepseekV2ForCausalLM";
+  static constexpr const char* kModel = "DeepseekV2Model";
+  static constexpr const char* kLayer = "DeepseekV2DecoderLayer";
+  using Config = DeepseekV2Config;
+  using Norm = RMSNorm;
+  using Attention = ::Attention;
+  using MLP = FeedForward;
+  using Layer = PreNormLayer<DeepseekV2>;
+  using RotaryEmbedding = DeepseekV2RotaryEmbedding;
 };
 
 }  // namespace
 
-LOCKSTEP_ARCHITECTURE(deepseek_v2, "DeepseekV2ForCausalLM", "model", DeepseekV2ForCausalLM)
+LOCKSTEP_ARCHITECTURE(deepseek_v2, "DeepseekV2ForCausalLM", "model", CausalLM<DeepseekV2>)
 LOCKSTEP_PORT(deepseek_v2)

@@ -1,7 +1,7 @@
 // DeepSeek-V3. Mirrors transformers models/deepseek_v3/modeling_deepseek_v3.py (5.x); member names
 // are the reference's module names, so they bind the weights and name the taps.
 #include <cmath>
-#include <optional>
+#include <variant>
 
 #include "lockstep/lockstep.h"
 
@@ -12,7 +12,7 @@ using namespace lockstep;
 struct DeepseekV3Config {
   int64_t vocab_size, hidden_size, intermediate_size, moe_intermediate_size, num_hidden_layers;
   int64_t n_shared_experts, n_routed_experts, first_k_dense_replace;
-  double rms_norm_eps;
+  double norm_eps;
   std::string hidden_act;
   bool tie_word_embeddings;
   LatentAttentionConfig attention;
@@ -28,7 +28,7 @@ struct DeepseekV3Config {
         n_shared_experts(c.size("n_shared_experts", 1)),
         n_routed_experts(c.size("n_routed_experts", 256)),
         first_k_dense_replace(c.size("first_k_dense_replace", 3, 0)),
-        rms_norm_eps(c.positive("rms_norm_eps", 1e-6)),
+        norm_eps(c.positive("rms_norm_eps", 1e-6)),
         hidden_act(c.text("hidden_act", "silu")),
         tie_word_embeddings(c.flag("tie_word_embeddings", false)),
         attention{.hidden_size = hidden_size,
@@ -99,78 +99,34 @@ struct MoE : Module<MoE> {
   }
 };
 
-struct DecoderLayer : Module<DecoderLayer> {
-  static constexpr const char* kClass = "DeepseekV3DecoderLayer";
-  LatentAttention self_attn;
-  std::optional<GatedMLP> dense;
-  std::optional<MoE> sparse;
-  RMSNorm input_layernorm, post_attention_layernorm;
-
-  DecoderLayer(const Scope& s, const DeepseekV3Config& c, int64_t layer)
-      : Module(s),
-        self_attn(s / "self_attn", c.attention),
-        input_layernorm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
-        post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {
-    if (layer < c.first_k_dense_replace) {
-      dense.emplace(s / "mlp", c.hidden_size, c.intermediate_size, c.hidden_act);
-    } else {
-      sparse.emplace(s / "mlp", c);
-    }
-  }
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    const Value attended = x + self_attn(step, input_layernorm(x), positions);
-    const Value normed = post_attention_layernorm(attended);
-    return attended + (dense ? (*dense)(normed) : (*sparse)(normed));
-  }
+struct Attention : LatentAttention {
+  Attention(const Scope& s, const DeepseekV3Config& c, int64_t) : LatentAttention(s, c.attention) {}
 };
 
-struct DeepseekV3Model : Module<DeepseekV3Model> {
-  static constexpr const char* kClass = "DeepseekV3Model";
-  Embedding embed_tokens;
-  Layers<DecoderLayer> layers;
-  RMSNorm norm;
-  RotaryEmbedding rotary_emb;
-
-  DeepseekV3Model(const Scope& s, const DeepseekV3Config& c)
-      : Module(s),
-        embed_tokens(s / "embed_tokens", c.vocab_size, c.hidden_size),
-        layers(c.num_hidden_layers,
-               [&](int64_t i) { return DecoderLayer(s / "layers" / i, c, i); }),
-        norm(s / "norm", c.hidden_size, c.rms_norm_eps),
-        rotary_emb(s / "rotary_emb", c.rope) {}
-
-  Value forward(const Step& step, const Value& input_ids) const {
-    Value x = embed_tokens(input_ids);
-    const PositionEmbeddings positions = rotary_emb(step.position_ids());
-    for (const DecoderLayer& layer : layers) x = layer(step, x, positions);
-    return norm(x);
-  }
+struct FeedForward : EitherBlock<GatedMLP, MoE> {
+  FeedForward(const Scope& s, const DeepseekV3Config& c, int64_t layer_idx)
+      : EitherBlock{layer_idx < c.first_k_dense_replace
+                        ? std::variant<GatedMLP, MoE>(GatedMLP(s, c))
+                        : MoE(s, c)} {}
 };
 
-struct DeepseekV3ForCausalLM : Module<DeepseekV3ForCausalLM> {
-  static constexpr const char* kClass = "DeepseekV3ForCausalLM";
-  DeepseekV3Config config;
-  DeepseekV3Model model;
-  Linear lm_head;
+struct DeepseekV3 : DecoderFamily {
+  static constexpr const char* kCausalLM = "DeepseekV3ForCausalLM";
+  static constexpr const char* kModel = "DeepseekV3Model";
+  static constexpr const char* kLayer = "DeepseekV3DecoderLayer";
+  using Config = DeepseekV3Config;
+  using Norm = RMSNorm;
+  using Attention = ::Attention;
+  using MLP = FeedForward;
+  using Layer = PreNormLayer<DeepseekV3>;
+};
 
-  DeepseekV3ForCausalLM(const Scope& s, const Config& c)
-      : Module(s),
-        config(c),
-        model(s / "model", config),
-        lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", model.embed_tokens)
-                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {
-    s.builder().drop("*rotary_emb.inv_freq", "a buffer: computed from config.json");
+struct DeepseekV3ForCausalLM : CausalLM<DeepseekV3> {
+  DeepseekV3ForCausalLM(const Scope& s, const Config& c) : CausalLM(s, c) {
     for (int64_t i = 0; i < c.size("num_nextn_predict_layers", 1, 0, 64); ++i) {
       const std::string extra = "*layers." + std::to_string(config.num_hidden_layers + i) + ".*";
       s.builder().drop(extra.c_str(), "a layer that predicts further tokens: not in forward()");
     }
-  }
-
-  Value forward(const Step& step) const {
-    const Value hidden = model(step, step.input_ids());
-    return lm_head(step.logits_to_keep(hidden));
   }
 };
 

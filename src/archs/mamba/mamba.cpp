@@ -90,64 +90,15 @@ struct Mixer : Module<Mixer> {
   }
 };
 
-struct Block : Module<Block> {
-  static constexpr const char* kClass = "MambaBlock";
-  bool residual_in_fp32;
-  RMSNorm norm;
-  Mixer mixer;
-
-  Block(const Scope& s, const MambaConfig& c)
-      : Module(s),
-        residual_in_fp32(c.residual_in_fp32),
-        norm(s / "norm", c.hidden_size, c.layer_norm_epsilon),
-        mixer(s / "mixer", c) {}
-
-  Value forward(const Step& step, const Value& x) const {
-    const Value mixed = mixer(step, norm(to_activation(x)));
-    return residual_in_fp32 ? to_float32(x) + to_float32(mixed) : x + mixed;
-  }
-};
-
-struct MambaModel : Module<MambaModel> {
-  static constexpr const char* kClass = "MambaModel";
-  Embedding embeddings;
-  Layers<Block> layers;
-  RMSNorm norm_f;
-
-  MambaModel(const Scope& s, const MambaConfig& c)
-      : Module(s),
-        embeddings(s.at("embeddings", "embedding"), c.vocab_size, c.hidden_size),
-        layers(c.num_hidden_layers, [&](int64_t i) { return Block(s / "layers" / i, c); }),
-        norm_f(s / "norm_f", c.hidden_size, c.layer_norm_epsilon) {}
-
-  Value forward(const Step& step, const Value& input_ids) const {
-    Value x = embeddings(input_ids);
-    for (const Block& layer : layers) x = layer(step, x);
-    return norm_f(x);
-  }
-};
-
-struct MambaForCausalLM : Module<MambaForCausalLM> {
-  static constexpr const char* kClass = "MambaForCausalLM";
-  MambaConfig config;
-  MambaModel backbone;
-  Linear lm_head;
-
-  MambaForCausalLM(const Scope& s, const Config& c)
-      : Module(s),
-        config(c),
-        backbone(s / "backbone", config),
-        lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", backbone.embeddings)
-                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {}
-
-  Value forward(const Step& step) const {
-    const Value hidden = backbone(step, step.input_ids());
-    return lm_head(to_activation(step.logits_to_keep(hidden)));
-  }
+struct Mamba {
+  static constexpr const char* kCausalLM = "MambaForCausalLM";
+  static constexpr const char* kModel = "MambaModel";
+  static constexpr const char* kBlock = "MambaBlock";
+  using Config = MambaConfig;
+  using Mixer = ::Mixer;
 };
 
 }  // namespace
 
-LOCKSTEP_ARCHITECTURE(mamba, "MambaForCausalLM", "backbone", MambaForCausalLM)
+LOCKSTEP_ARCHITECTURE(mamba, "MambaForCausalLM", "backbone", MambaCausalLM<Mamba>)
 LOCKSTEP_PORT(mamba)

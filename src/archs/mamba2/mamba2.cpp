@@ -103,64 +103,15 @@ struct Mixer : Module<Mixer> {
   }
 };
 
-struct Block : Module<Block> {
-  static constexpr const char* kClass = "Mamba2Block";
-  bool residual_in_fp32;
-  RMSNorm norm;
-  Mixer mixer;
-
-  Block(const Scope& s, const Mamba2Config& c)
-      : Module(s),
-        residual_in_fp32(c.residual_in_fp32),
-        norm(s / "norm", c.hidden_size, c.layer_norm_epsilon),
-        mixer(s / "mixer", c) {}
-
-  Value forward(const Step& step, const Value& x) const {
-    const Value mixed = mixer(step, norm(to_activation(x)));
-    return residual_in_fp32 ? to_float32(x) + to_float32(mixed) : x + mixed;
-  }
-};
-
-struct Mamba2Model : Module<Mamba2Model> {
-  static constexpr const char* kClass = "Mamba2Model";
-  Embedding embeddings;
-  Layers<Block> layers;
-  RMSNorm norm_f;
-
-  Mamba2Model(const Scope& s, const Mamba2Config& c)
-      : Module(s),
-        embeddings(s.at("embeddings", "embedding"), c.vocab_size, c.hidden_size),
-        layers(c.num_hidden_layers, [&](int64_t i) { return Block(s / "layers" / i, c); }),
-        norm_f(s / "norm_f", c.hidden_size, c.layer_norm_epsilon) {}
-
-  Value forward(const Step& step, const Value& input_ids) const {
-    Value x = embeddings(input_ids);
-    for (const Block& layer : layers) x = layer(step, x);
-    return norm_f(x);
-  }
-};
-
-struct Mamba2ForCausalLM : Module<Mamba2ForCausalLM> {
-  static constexpr const char* kClass = "Mamba2ForCausalLM";
-  Mamba2Config config;
-  Mamba2Model backbone;
-  Linear lm_head;
-
-  Mamba2ForCausalLM(const Scope& s, const Config& c)
-      : Module(s),
-        config(c),
-        backbone(s / "backbone", config),
-        lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", backbone.embeddings)
-                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {}
-
-  Value forward(const Step& step) const {
-    const Value hidden = backbone(step, step.input_ids());
-    return lm_head(to_activation(step.logits_to_keep(hidden)));
-  }
+struct Mamba2 {
+  static constexpr const char* kCausalLM = "Mamba2ForCausalLM";
+  static constexpr const char* kModel = "Mamba2Model";
+  static constexpr const char* kBlock = "Mamba2Block";
+  using Config = Mamba2Config;
+  using Mixer = ::Mixer;
 };
 
 }  // namespace
 
-LOCKSTEP_ARCHITECTURE(mamba2, "Mamba2ForCausalLM", "backbone", Mamba2ForCausalLM)
+LOCKSTEP_ARCHITECTURE(mamba2, "Mamba2ForCausalLM", "backbone", MambaCausalLM<Mamba2>)
 LOCKSTEP_PORT(mamba2)

@@ -1,7 +1,5 @@
 // Qwen3 with experts. Mirrors transformers models/qwen3_moe/modeling_qwen3_moe.py (5.x); member
 // names are the reference's module names, so they bind the weights and name the taps.
-#include <algorithm>
-#include <cmath>
 #include <variant>
 #include <vector>
 
@@ -11,67 +9,49 @@ namespace {
 using namespace lockstep;
 
 // The keys of Qwen3MoeConfig that the computation reads, with Qwen3MoeConfig's defaults.
-struct Qwen3MoeConfig {
-  int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers;
-  int64_t num_attention_heads, num_key_value_heads, head_dim;
-  int64_t decoder_sparse_step, moe_intermediate_size, num_experts;
+struct Qwen3MoeConfig : DecoderConfig {
+  int64_t moe_intermediate_size, num_experts;
   int64_t sliding_window;  // 0: none
-  std::vector<int64_t> mlp_only_layers;
-  double rms_norm_eps;
+  SparseLayers sparse;
+  double norm_eps;
   std::string hidden_act;
   Bias attention_bias;
-  bool tie_word_embeddings;
   RoutingRule routing;
   RopeFrequencies rope;
 
   explicit Qwen3MoeConfig(const Config& c)
-      : vocab_size(c.size("vocab_size", 151936)),
-        hidden_size(c.size("hidden_size", 2048)),
-        intermediate_size(c.size("intermediate_size", 6144)),
-        num_hidden_layers(c.layers("num_hidden_layers", 24)),
-        num_attention_heads(c.size("num_attention_heads", 32)),
-        num_key_value_heads(c.size("num_key_value_heads", 4)),
-        head_dim(c.size("head_dim", hidden_size / num_attention_heads)),
-        decoder_sparse_step(c.size("decoder_sparse_step", 1)),
+      : DecoderConfig(c, {.vocab_size = 151936,
+                          .hidden_size = 2048,
+                          .intermediate_size = 6144,
+                          .num_hidden_layers = 24,
+                          .num_attention_heads = 32,
+                          .num_key_value_heads = 4}),
         moe_intermediate_size(c.size("moe_intermediate_size", 768)),
         // The class writes num_local_experts for what checkpoints call num_experts.
         num_experts(c.has("num_local_experts") ? c.size("num_local_experts")
                                                : c.size("num_experts", 128)),
         sliding_window(c.size("sliding_window", 4096)),
-        mlp_only_layers(c.integers("mlp_only_layers")),
-        rms_norm_eps(c.positive("rms_norm_eps", 1e-6)),
+        sparse(c),
+        norm_eps(c.positive("rms_norm_eps", 1e-6)),
         hidden_act(c.text("hidden_act", "silu")),
         attention_bias(Bias{c.flag("attention_bias", false)}),
-        tie_word_embeddings(c.flag("tie_word_embeddings", false)),
         routing{.top_k = c.size("num_experts_per_tok", 8),
                 .normalise = c.flag("norm_topk_prob", false)},
-        rope(rope_frequencies(c, head_dim, 10000.0)) {
+        rope(rope_frequencies(c, head_dim, {.max_position_embeddings = 32768})) {
     if (!c.flag("use_sliding_window", false) || c.is_null("sliding_window")) sliding_window = 0;
-  }
-
-  bool is_sparse(int64_t layer) const {
-    const bool is_listed =
-        std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) != mlp_only_layers.end();
-    return !is_listed && (layer + 1) % decoder_sparse_step == 0;
   }
 };
 
-struct Attention : Module<Attention> {
+struct Attention : ProjectedAttention<Attention> {
   static constexpr const char* kClass = "Qwen3MoeAttention";
-  int64_t head_dim, sliding_window;
-  Linear q_proj, k_proj, v_proj, o_proj;
+  int64_t sliding_window;
   RMSNorm q_norm, k_norm;
 
-  Attention(const Scope& s, const Qwen3MoeConfig& c)
-      : Module(s),
-        head_dim(c.head_dim),
+  Attention(const Scope& s, const Qwen3MoeConfig& c, int64_t)
+      : ProjectedAttention(s, c, c.attention_bias, c.attention_bias),
         sliding_window(c.sliding_window),
-        q_proj(s / "q_proj", c.hidden_size, c.num_attention_heads * head_dim, c.attention_bias),
-        k_proj(s / "k_proj", c.hidden_size, c.num_key_value_heads * head_dim, c.attention_bias),
-        v_proj(s / "v_proj", c.hidden_size, c.num_key_value_heads * head_dim, c.attention_bias),
-        o_proj(s / "o_proj", c.num_attention_heads * head_dim, c.hidden_size, c.attention_bias),
-        q_norm(s / "q_norm", head_dim, c.rms_norm_eps),
-        k_norm(s / "k_norm", head_dim, c.rms_norm_eps) {}
+        q_norm(s / "q_norm", head_dim, c.norm_eps),
+        k_norm(s / "k_norm", head_dim, c.norm_eps) {}
 
   Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
     Value q = q_norm(split_heads(q_proj(x), head_dim));
@@ -79,85 +59,36 @@ struct Attention : Module<Attention> {
     const Value v = split_heads(v_proj(x), head_dim);
     q = apply_rotary_pos_emb(q, positions);
     k = apply_rotary_pos_emb(k, positions);
-    const double scaling = 1 / std::sqrt(static_cast<double>(head_dim));
-    return o_proj(merge_heads(step.attend(q, k, v, {.scale = scaling, .window = sliding_window})));
+    return o_proj(
+        merge_heads(step.attend(q, k, v, {.scale = scaling(), .window = sliding_window})));
   }
 };
 
-using FeedForward = std::variant<GatedMLP, SparseMoeBlock>;
+struct FeedForward : EitherBlock<GatedMLP, SparseMoeBlock> {
+  FeedForward(const Scope& s, const Qwen3MoeConfig& c, int64_t layer_idx)
+      : EitherBlock{made(s, c, layer_idx)} {}
 
-FeedForward feed_forward(const Scope& s, const Qwen3MoeConfig& c, int64_t layer) {
-  if (!c.is_sparse(layer)) return GatedMLP(s, c.hidden_size, c.intermediate_size, c.hidden_act);
-  return SparseMoeBlock(s, c.num_experts, c.hidden_size, c.moe_intermediate_size, c.hidden_act,
-                        c.routing);
-}
-
-struct DecoderLayer : Module<DecoderLayer> {
-  static constexpr const char* kClass = "Qwen3MoeDecoderLayer";
-  Attention self_attn;
-  FeedForward mlp;
-  RMSNorm input_layernorm, post_attention_layernorm;
-
-  DecoderLayer(const Scope& s, const Qwen3MoeConfig& c, int64_t layer)
-      : Module(s),
-        self_attn(s / "self_attn", c),
-        mlp(feed_forward(s / "mlp", c, layer)),
-        input_layernorm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
-        post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    const Value attended = x + self_attn(step, input_layernorm(x), positions);
-    const Value normed = post_attention_layernorm(attended);
-    return attended + std::visit([&](const auto& block) { return block(normed); }, mlp);
+ private:
+  static std::variant<GatedMLP, SparseMoeBlock> made(const Scope& s, const Qwen3MoeConfig& c,
+                                                     int64_t layer_idx) {
+    if (!c.sparse.contains(layer_idx)) return GatedMLP(s, c);
+    return SparseMoeBlock(s, c.num_experts, c.hidden_size, c.moe_intermediate_size, c.hidden_act,
+                          c.routing);
   }
 };
 
-struct Qwen3MoeModel : Module<Qwen3MoeModel> {
-  static constexpr const char* kClass = "Qwen3MoeModel";
-  Embedding embed_tokens;
-  Layers<DecoderLayer> layers;
-  RMSNorm norm;
-  RotaryEmbedding rotary_emb;
-
-  Qwen3MoeModel(const Scope& s, const Qwen3MoeConfig& c)
-      : Module(s),
-        embed_tokens(s / "embed_tokens", c.vocab_size, c.hidden_size),
-        layers(c.num_hidden_layers,
-               [&](int64_t i) { return DecoderLayer(s / "layers" / i, c, i); }),
-        norm(s / "norm", c.hidden_size, c.rms_norm_eps),
-        rotary_emb(s / "rotary_emb", c.rope) {}
-
-  Value forward(const Step& step, const Value& input_ids) const {
-    Value x = embed_tokens(input_ids);
-    const PositionEmbeddings positions = rotary_emb(step.position_ids());
-    for (const DecoderLayer& layer : layers) x = layer(step, x, positions);
-    return norm(x);
-  }
-};
-
-struct Qwen3MoeForCausalLM : Module<Qwen3MoeForCausalLM> {
-  static constexpr const char* kClass = "Qwen3MoeForCausalLM";
-  Qwen3MoeConfig config;
-  Qwen3MoeModel model;
-  Linear lm_head;
-
-  Qwen3MoeForCausalLM(const Scope& s, const Config& c)
-      : Module(s),
-        config(c),
-        model(s / "model", config),
-        lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", model.embed_tokens)
-                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {
-    s.builder().drop("*rotary_emb.inv_freq", "a buffer: computed from config.json");
-  }
-
-  Value forward(const Step& step) const {
-    const Value hidden = model(step, step.input_ids());
-    return lm_head(step.logits_to_keep(hidden));
-  }
+struct Qwen3Moe : DecoderFamily {
+  static constexpr const char* kCausalLM = "Qwen3MoeForCausalLM";
+  static constexpr const char* kModel = "Qwen3MoeModel";
+  static constexpr const char* kLayer = "Qwen3MoeDecoderLayer";
+  using Config = Qwen3MoeConfig;
+  using Norm = RMSNorm;
+  using Attention = ::Attention;
+  using MLP = FeedForward;
+  using Layer = PreNormLayer<Qwen3Moe>;
 };
 
 }  // namespace
 
-LOCKSTEP_ARCHITECTURE(qwen3_moe, "Qwen3MoeForCausalLM", "model", Qwen3MoeForCausalLM)
+LOCKSTEP_ARCHITECTURE(qwen3_moe, "Qwen3MoeForCausalLM", "model", CausalLM<Qwen3Moe>)
 LOCKSTEP_PORT(qwen3_moe)

@@ -1,7 +1,6 @@
 // Qwen3-Next, a hybrid of gated delta rules and gated attention, with experts. Mirrors transformers
 // models/qwen3_next/modeling_qwen3_next.py (5.x); member names are the reference's module names, so
 // they bind the weights and name the taps.
-#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <variant>
@@ -26,59 +25,49 @@ std::vector<bool> attention_layers(const Config& c, int64_t n_layers) {
 }
 
 // The keys of Qwen3NextConfig that the computation reads, with Qwen3NextConfig's defaults.
-struct Qwen3NextConfig {
-  int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers;
-  int64_t num_attention_heads, num_key_value_heads, head_dim;
+struct Qwen3NextConfig : DecoderConfig {
   int64_t linear_conv_kernel_dim, linear_key_head_dim, linear_value_head_dim;
   int64_t linear_num_key_heads, linear_num_value_heads;
-  int64_t decoder_sparse_step, moe_intermediate_size, shared_expert_intermediate_size, num_experts;
-  std::vector<int64_t> mlp_only_layers;
+  int64_t moe_intermediate_size, shared_expert_intermediate_size, num_experts;
+  SparseLayers sparse;
   std::vector<bool> attends;
-  double rms_norm_eps;
+  double norm_eps;
   std::string hidden_act;
   Bias attention_bias;
-  bool tie_word_embeddings;
   RoutingRule routing;
   RopeFrequencies rope;
 
   explicit Qwen3NextConfig(const Config& c)
-      : vocab_size(c.size("vocab_size", 151936)),
-        hidden_size(c.size("hidden_size", 2048)),
-        intermediate_size(c.size("intermediate_size", 5632)),
-        num_hidden_layers(c.layers("num_hidden_layers", 48)),
-        num_attention_heads(c.size("num_attention_heads", 16)),
-        num_key_value_heads(c.size("num_key_value_heads", 2)),
-        head_dim(c.size("head_dim", 256)),
+      : DecoderConfig(c, {.vocab_size = 151936,
+                          .hidden_size = 2048,
+                          .intermediate_size = 5632,
+                          .num_hidden_layers = 48,
+                          .num_attention_heads = 16,
+                          .num_key_value_heads = 2,
+                          .head_dim = 256}),
         linear_conv_kernel_dim(c.size("linear_conv_kernel_dim", 4)),
         linear_key_head_dim(c.size("linear_key_head_dim", 128)),
         linear_value_head_dim(c.size("linear_value_head_dim", 128)),
         linear_num_key_heads(c.size("linear_num_key_heads", 16)),
         linear_num_value_heads(c.size("linear_num_value_heads", 32)),
-        decoder_sparse_step(c.size("decoder_sparse_step", 1)),
         moe_intermediate_size(c.size("moe_intermediate_size", 512)),
         shared_expert_intermediate_size(c.size("shared_expert_intermediate_size", 512)),
         num_experts(c.size("num_experts", 512)),
-        mlp_only_layers(c.integers("mlp_only_layers")),
+        sparse(c),
         attends(attention_layers(c, num_hidden_layers)),
-        rms_norm_eps(c.positive("rms_norm_eps", 1e-6)),
+        norm_eps(c.positive("rms_norm_eps", 1e-6)),
         hidden_act(c.text("hidden_act", "silu")),
         attention_bias(Bias{c.flag("attention_bias", false)}),
-        tie_word_embeddings(c.flag("tie_word_embeddings", false)),
         routing{.top_k = c.size("num_experts_per_tok", 10),
                 .normalise = c.flag("norm_topk_prob", true)},
-        rope(rope_frequencies(c, partial_rotary_dim(c, head_dim, 0.25), 10000.0)) {
+        rope(rope_frequencies(c, partial_rotary_dim(c, head_dim, 0.25),
+                              {.max_position_embeddings = 32768})) {
     if (linear_num_value_heads % linear_num_key_heads != 0) {
       throw Error(ErrorCode::kInvalidArgument,
                   c.where("linear_num_value_heads") + ": expected a multiple of " +
                       std::to_string(linear_num_key_heads) + ", found " +
                       std::to_string(linear_num_value_heads));
     }
-  }
-
-  bool is_sparse(int64_t layer) const {
-    const bool is_listed =
-        std::find(mlp_only_layers.begin(), mlp_only_layers.end(), layer) != mlp_only_layers.end();
-    return !is_listed && (layer + 1) % decoder_sparse_step == 0;
   }
 };
 
@@ -111,8 +100,8 @@ struct Attention : Module<Attention> {
         k_proj(s / "k_proj", c.hidden_size, c.num_key_value_heads * head_dim, c.attention_bias),
         v_proj(s / "v_proj", c.hidden_size, c.num_key_value_heads * head_dim, c.attention_bias),
         o_proj(s / "o_proj", c.num_attention_heads * head_dim, c.hidden_size, c.attention_bias),
-        q_norm(s / "q_norm", head_dim, c.rms_norm_eps),
-        k_norm(s / "k_norm", head_dim, c.rms_norm_eps) {}
+        q_norm(s / "q_norm", head_dim, c.norm_eps),
+        k_norm(s / "k_norm", head_dim, c.norm_eps) {}
 
   Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
     // Head by head: its query, its gate.
@@ -153,7 +142,7 @@ struct GatedDeltaNet : Module<GatedDeltaNet> {
         in_proj_ba(s / "in_proj_ba", c.hidden_size, 2 * n_heads),
         dt_bias(s.parameter("dt_bias", {n_heads})),
         A_log(s.parameter("A_log", {n_heads})),
-        norm(s / "norm", value_dim, c.rms_norm_eps),
+        norm(s / "norm", value_dim, c.norm_eps),
         out_proj(s / "out_proj", n_heads * value_dim, c.hidden_size) {}
 
   // [T, heads, width] -> [T, 1, heads * width], so that rows can be joined.
@@ -194,13 +183,18 @@ struct GatedDeltaNet : Module<GatedDeltaNet> {
   }
 };
 
-using FeedForward = std::variant<GatedMLP, SharedExpertMoeBlock>;
+struct FeedForward : EitherBlock<GatedMLP, SharedExpertMoeBlock> {
+  FeedForward(const Scope& s, const Qwen3NextConfig& c, int64_t layer_idx)
+      : EitherBlock{made(s, c, layer_idx)} {}
 
-FeedForward feed_forward(const Scope& s, const Qwen3NextConfig& c, int64_t layer) {
-  if (!c.is_sparse(layer)) return GatedMLP(s, c.hidden_size, c.intermediate_size, c.hidden_act);
-  return SharedExpertMoeBlock(s, c.num_experts, c.hidden_size, c.moe_intermediate_size,
-                              c.shared_expert_intermediate_size, c.hidden_act, c.routing);
-}
+ private:
+  static std::variant<GatedMLP, SharedExpertMoeBlock> made(const Scope& s, const Qwen3NextConfig& c,
+                                                           int64_t layer_idx) {
+    if (!c.sparse.contains(layer_idx)) return GatedMLP(s, c);
+    return SharedExpertMoeBlock(s, c.num_experts, c.hidden_size, c.moe_intermediate_size,
+                                c.shared_expert_intermediate_size, c.hidden_act, c.routing);
+  }
+};
 
 struct DecoderLayer : Module<DecoderLayer> {
   static constexpr const char* kClass = "Qwen3NextDecoderLayer";
@@ -211,9 +205,9 @@ struct DecoderLayer : Module<DecoderLayer> {
 
   DecoderLayer(const Scope& s, const Qwen3NextConfig& c, int64_t layer)
       : Module(s),
-        mlp(feed_forward(s / "mlp", c, layer)),
-        input_layernorm(s / "input_layernorm", c.hidden_size, c.rms_norm_eps),
-        post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.rms_norm_eps) {
+        mlp(s / "mlp", c, layer),
+        input_layernorm(s / "input_layernorm", c.hidden_size, c.norm_eps),
+        post_attention_layernorm(s / "post_attention_layernorm", c.hidden_size, c.norm_eps) {
     if (c.attends[static_cast<size_t>(layer)]) {
       self_attn.emplace(s / "self_attn", c);
     } else {
@@ -226,54 +220,21 @@ struct DecoderLayer : Module<DecoderLayer> {
     const Value mixed =
         self_attn ? (*self_attn)(step, normed, positions) : (*linear_attn)(step, normed);
     const Value residual = x + mixed;
-    const Value second = post_attention_layernorm(residual);
-    return residual + std::visit([&](const auto& block) { return block(second); }, mlp);
+    return residual + mlp(post_attention_layernorm(residual));
   }
 };
 
-struct Qwen3NextModel : Module<Qwen3NextModel> {
-  static constexpr const char* kClass = "Qwen3NextModel";
-  Embedding embed_tokens;
-  Layers<DecoderLayer> layers;
-  UnitOffsetRMSNorm norm;
-  RotaryEmbedding rotary_emb;
-
-  Qwen3NextModel(const Scope& s, const Qwen3NextConfig& c)
-      : Module(s),
-        embed_tokens(s / "embed_tokens", c.vocab_size, c.hidden_size),
-        layers(c.num_hidden_layers,
-               [&](int64_t i) { return DecoderLayer(s / "layers" / i, c, i); }),
-        norm(s / "norm", c.hidden_size, c.rms_norm_eps),
-        rotary_emb(s / "rotary_emb", c.rope) {}
-
-  Value forward(const Step& step, const Value& input_ids) const {
-    Value x = embed_tokens(input_ids);
-    const PositionEmbeddings positions = rotary_emb(step.position_ids());
-    for (const DecoderLayer& layer : layers) x = layer(step, x, positions);
-    return norm(x);
-  }
+struct Qwen3Next : DecoderFamily {
+  static constexpr const char* kCausalLM = "Qwen3NextForCausalLM";
+  static constexpr const char* kModel = "Qwen3NextModel";
+  using Config = Qwen3NextConfig;
+  using Norm = UnitOffsetRMSNorm;
+  using Layer = DecoderLayer;
 };
 
-struct Qwen3NextForCausalLM : Module<Qwen3NextForCausalLM> {
-  static constexpr const char* kClass = "Qwen3NextForCausalLM";
-  Qwen3NextConfig config;
-  Qwen3NextModel model;
-  Linear lm_head;
-
-  Qwen3NextForCausalLM(const Scope& s, const Config& c)
-      : Module(s),
-        config(c),
-        model(s / "model", config),
-        lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", model.embed_tokens)
-                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {
-    s.builder().drop("*rotary_emb.inv_freq", "a buffer: computed from config.json");
+struct Qwen3NextForCausalLM : CausalLM<Qwen3Next> {
+  Qwen3NextForCausalLM(const Scope& s, const Config& c) : CausalLM(s, c) {
     s.builder().drop("mtp.*", "predicts further tokens: not in forward()");
-  }
-
-  Value forward(const Step& step) const {
-    const Value hidden = model(step, step.input_ids());
-    return lm_head(step.logits_to_keep(hidden));
   }
 };
 
