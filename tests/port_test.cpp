@@ -28,7 +28,9 @@ TEST(PortTest, CopyOfLlamaBuiltOutsideTheTreeIsBitIdentical) {
   TempDir temp;
   const fs::path port = temp.path() / "port";
   fs::create_directories(port);
-  fs::copy_file(source_dir() / "src/archs/llama/llama.cpp", port / "llama.cpp");
+  for (const char* file : {"llama.h", "llama.cpp"}) {
+    fs::copy_file(source_dir() / "src/archs/llama" / file, port / file);
+  }
   write_text(port / "CMakeLists.txt",
              "cmake_minimum_required(VERSION 3.25)\nproject(port CXX)\n"
              "find_package(Lockstep REQUIRED)\nlockstep_port(llama llama.cpp)\n");

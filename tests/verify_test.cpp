@@ -38,7 +38,8 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, VerifyTest,
 // Llama with the rotation in the other style, as a port outside the tree.
 TEST(PlantedFaultTest, DiffNamesTheRotatedQueriesOfLayerZeroAndToken0IsClean) {
   TempDir temp;
-  std::ifstream original(source_dir() / "src/archs/llama/llama.cpp");
+  std::filesystem::copy_file(source_dir() / "src/archs/llama/llama.cpp", temp.path() / "llama.cpp");
+  std::ifstream original(source_dir() / "src/archs/llama/llama.h");
   std::string source(std::istreambuf_iterator<char>(original), {});
   for (const char* sound :
        {"apply_rotary_pos_emb(q, positions)", "apply_rotary_pos_emb(k, positions)"}) {
@@ -46,7 +47,7 @@ TEST(PlantedFaultTest, DiffNamesTheRotatedQueriesOfLayerZeroAndToken0IsClean) {
     ASSERT_NE(at, std::string::npos);
     source.insert(at + std::string(sound).size() - 1, ", RopeStyle::kInterleaved");
   }
-  write_text(temp.path() / "llama.cpp", source);
+  write_text(temp.path() / "llama.h", source);
   const std::string folder = "'" + temp.path().string() + "'";
   const Outcome compiled =
       run_shell("c++ -std=c++20 -shared -fPIC -I'" + (source_dir() / "include").string() + "' -o " +

@@ -1,0 +1,62 @@
+// Mistral: Llama with a window. Mirrors transformers models/mistral/modeling_mistral.py (5.x);
+// member names are the reference's module names, so they bind the weights and name the taps.
+#pragma once
+
+#include "lockstep/lockstep.h"
+
+namespace lockstep::mistral {
+
+// The keys of MistralConfig that the computation reads, with MistralConfig's defaults.
+struct MistralConfig : DecoderConfig {
+  double norm_eps;
+  std::string hidden_act;
+  int64_t sliding_window;
+  RopeFrequencies rope;
+
+  explicit MistralConfig(const Config& c)
+      : DecoderConfig(c, {.vocab_size = 32000,
+                          .hidden_size = 4096,
+                          .intermediate_size = 14336,
+                          .num_hidden_layers = 32,
+                          .num_attention_heads = 32,
+                          .num_key_value_heads = 8,
+                          .null_key_value_heads = DecoderDefaults::Null::kAllHeads}),
+        norm_eps(c.positive("rms_norm_eps", 1e-6)),
+        hidden_act(c.text("hidden_act", "silu")),
+        // Null is no window.
+        sliding_window(c.is_null("sliding_window") ? 0 : c.size("sliding_window", 4096)),
+        rope(rope_frequencies(c, head_dim, {.max_position_embeddings = 131072})) {}
+};
+
+struct Attention : ProjectedAttention<Attention> {
+  static constexpr const char* kClass = "MistralAttention";
+  int64_t sliding_window;
+
+  Attention(const Scope& s, const MistralConfig& c, int64_t)
+      : ProjectedAttention(s, c), sliding_window(c.sliding_window) {}
+
+  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
+    Value q = split_heads(q_proj(x), head_dim);
+    Value k = split_heads(k_proj(x), head_dim);
+    const Value v = split_heads(v_proj(x), head_dim);
+    q = apply_rotary_pos_emb(q, positions);
+    k = apply_rotary_pos_emb(k, positions);
+    return o_proj(
+        merge_heads(step.attend(q, k, v, {.scale = scaling(), .window = sliding_window})));
+  }
+};
+
+struct Mistral : DecoderFamily {
+  static constexpr const char* kCausalLM = "MistralForCausalLM";
+  static constexpr const char* kModel = "MistralModel";
+  static constexpr const char* kLayer = "MistralDecoderLayer";
+  using Config = MistralConfig;
+  using Norm = RMSNorm;
+  using Attention = mistral::Attention;
+  using MLP = GatedMLP;
+  using Layer = PreNormLayer<Mistral>;
+};
+
+using MistralForCausalLM = CausalLM<Mistral>;
+
+}  // namespace lockstep::mistral

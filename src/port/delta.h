@@ -1,0 +1,44 @@
+// How a model differs from an architecture that a port could begin with.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "port/model_facts.h"
+#include "runtime/registry.h"
+
+namespace lockstep::port {
+
+/// One difference. Structural: code must change. Cosmetic: a number that config.json carries.
+struct Delta {
+  enum class Kind { kStructural, kCosmetic };
+  int number = 0;  // from 1, in the order of the report
+  Kind kind = Kind::kStructural;
+  std::string part;       // attention, mlp, layer, norm, positions, experts, cache, head, config,
+                          // weights
+  std::string reference;  // what the reference does
+  std::string donor;      // what the donor does
+  std::string change;     // what to do about it
+  std::string where;      // "modeling_x.py:120" of the reference; empty: only config and headers
+                          // were compared
+  std::vector<std::string> keys;     // of config.json
+  std::vector<std::string> tensors;  // stored names, numbers as *
+};
+
+struct DonorReport {
+  std::string slug, class_name;
+  std::vector<Delta> deltas;
+  size_t n_structural() const;
+};
+
+/// Every registered architecture, the nearest first: fewest structural deltas, then fewest
+/// cosmetic, then by name. `leave_out` is the class being ported.
+std::vector<DonorReport> rank_donors(const ModelFacts& facts, const Registry& registry);
+
+/// deltas.json of a port folder: the donor and its deltas as they were when it was scaffolded.
+void write_deltas(const std::filesystem::path& file, const DonorReport& report);
+/// Throws kInvalidArgument naming file, key, expected and found.
+DonorReport read_deltas(const std::filesystem::path& file);
+
+}  // namespace lockstep::port

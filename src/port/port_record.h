@@ -1,0 +1,19 @@
+// PORT.md of a port's folder: sections between markers are ours, everything else is a person's.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace lockstep::port {
+
+/// Replaces what stands between `<!-- lockstep:SECTION -->` and `<!-- /lockstep:SECTION -->` by
+/// `text`, or appends the section (with its heading) in the record's order; makes the file where
+/// there is none. Every byte outside the markers stays. Atomic. Throws kFailedPrecondition naming
+/// file and line when a marker is opened twice or not closed.
+void update_record(const std::filesystem::path& port_folder, std::string_view section,
+                   std::string_view text);
+/// What the section holds now; empty where there is none.
+std::string read_record(const std::filesystem::path& port_folder, std::string_view section);
+
+}  // namespace lockstep::port
