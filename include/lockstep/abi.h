@@ -133,6 +133,10 @@ typedef struct LockstepApi {
 
   // out[i] = torch.pow(base, exponents[i]) in float32, to the bit.
   int (*powers)(LockstepBuilder*, float base, const float* exponents, size_t n, float* out);
+
+  // From here on `path` of config.json and what is below it reads as `json`; NULL: as if it were
+  // absent. What the file has there stays unread.
+  int (*config_replace)(LockstepBuilder*, const char* path, const char* json);
 } LockstepApi;
 
 // An architecture: traced by build(), which returns 0 or an ErrorCode after api->fail.
