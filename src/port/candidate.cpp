@@ -130,10 +130,9 @@ Candidate Candidate::of(const ModelFacts& facts) {
   }
   candidate.config = unwrapped(candidate.config, candidate.wrapper_key);
   const auto is_inside = [](const TensorEntry& e) { return text_component(e.name).second != 0; };
-  candidate.headers =
-      Checkpoint::from_headers(std::ranges::any_of(facts.tensors.tensors, is_inside)
-                                   ? text_tensors(facts.tensors.tensors, candidate)
-                                   : facts.tensors.tensors);
+  candidate.headers = Checkpoint::from_headers(std::ranges::any_of(facts.tensors.tensors, is_inside)
+                                                   ? text_tensors(facts.tensors.tensors, candidate)
+                                                   : facts.tensors.tensors);
   return candidate;
 }
 

@@ -35,12 +35,18 @@ class DeltaFileTest : public testing::Test {
 };
 
 TEST_F(DeltaFileTest, RoundTrip) {
-  const DonorReport report{
-      "llama",
-      "LlamaForCausalLM",
-      {{1, Delta::Kind::kStructural, "attention", "a \"b\"\n", "c", "d", "modeling_x.py:120",
-        {"key"}, {"model.layers.*.x.weight"}},
-       {2, Delta::Kind::kCosmetic, "config", "e", "f", "g", "", {}, {}}}};
+  const DonorReport report{"llama",
+                           "LlamaForCausalLM",
+                           {{1,
+                             Delta::Kind::kStructural,
+                             "attention",
+                             "a \"b\"\n",
+                             "c",
+                             "d",
+                             "modeling_x.py:120",
+                             {"key"},
+                             {"model.layers.*.x.weight"}},
+                            {2, Delta::Kind::kCosmetic, "config", "e", "f", "g", "", {}, {}}}};
   write_deltas(file(), report);
   const DonorReport back = read_deltas(file());
   EXPECT_EQ(back.slug, "llama");

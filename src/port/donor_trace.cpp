@@ -138,9 +138,8 @@ class Tracer {
     if (key.empty() || was_given(key)) return false;
     const auto own = config_.find(key);
     const auto& missed = attempt_.missed;
-    const bool is_default = own == config_.end()
-                                ? std::ranges::find(missed, key) != missed.end()
-                                : own->is_null();
+    const bool is_default =
+        own == config_.end() ? std::ranges::find(missed, key) != missed.end() : own->is_null();
     if (!is_default) return false;
     config_[key] = 1;
     substitutions_.push_back({Why::kDefault, key, "1"});
@@ -240,8 +239,8 @@ class Tracer {
 }  // namespace
 
 bool Trait::is_evidence(std::string_view key) const {
-  return std::ranges::any_of(
-      evidence, [&](const std::string& pattern) { return glob_match(pattern, key); });
+  return std::ranges::any_of(evidence,
+                             [&](const std::string& pattern) { return glob_match(pattern, key); });
 }
 
 DonorTrace trace_donor(const LockstepArchitecture& donor, const Candidate& candidate) {

@@ -67,7 +67,11 @@ class Finder {
     attending_.insert(node.call);
     note_scale(node, width_of(graph_, node.inputs[0]));
     if (node.attrs.get_int("window", 0) != 0) {
-      add({"window", "attention", "window", "attends within a window", {"*window*", "layer_types"}});
+      add({"window",
+           "attention",
+           "window",
+           "attends within a window",
+           {"*window*", "layer_types"}});
     }
     if (node.attrs.get_float("soft_cap", 0) != 0) {
       add({"soft_cap", "attention", "scores", "caps attention scores", {"*attn*softcap*"}});
@@ -146,7 +150,8 @@ class Finder {
            "attention",
            "scores",
            "scales scores by another factor than 1/sqrt(head_dim)",
-           {"attention_multiplier", "query_pre_attn_scalar", "scale_attn*", "*attn*scale*", "*mscale*"}});
+           {"attention_multiplier", "query_pre_attn_scalar", "scale_attn*", "*attn*scale*",
+            "*mscale*"}});
     }
     const bool some = !rotating_.empty() && std::ranges::any_of(attending_, [&](uint32_t call) {
       return !rotating_.contains(call);
@@ -194,7 +199,7 @@ class Finder {
   const Graph& graph_;
   std::map<std::string, Trait> found_;
   std::set<uint32_t> attending_, rotating_, scaling_, unusual_scale_;
-  
+
   size_t n_rms_norms_ = 0, n_layer_norms_ = 0;
 };
 

@@ -126,7 +126,8 @@ class Comparison {
     draft.donor = donor_.failure;
     draft.change = "write what the donor's config class reads anew";
     Audit audit;
-    for (const TensorEntry& entry : candidate_.headers.tensors()) audit.surplus.push_back(entry.name);
+    for (const TensorEntry& entry : candidate_.headers.tensors())
+      audit.surplus.push_back(entry.name);
     for (const auto& [topic, group] : group_tensors(audit)) note_group(topic, group);
   }
 
@@ -144,8 +145,8 @@ class Comparison {
     if (!missing.empty()) append(draft.donor, "reads " + missing);
     if (missing.empty() && !surplus.empty()) append(draft.donor, "has none of these");
     if (!surplus.empty() && !missing.empty()) {
-      append(draft.change, fmt::format("put the reference's {} in the place of the donor's",
-                                       topic.aspect));
+      append(draft.change,
+             fmt::format("put the reference's {} in the place of the donor's", topic.aspect));
     } else if (!surplus.empty()) {
       append(draft.change, "add them, and use them where the reference does");
     } else if (!missing.empty()) {

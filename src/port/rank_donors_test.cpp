@@ -43,7 +43,8 @@ Tensors plain_tensors() {
 }
 
 void add_to_layers(Tensors& tensors, const std::string& name, const std::vector<int64_t>& shape) {
-  for (int i = 0; i < 2; ++i) tensors.emplace_back(fmt::format("model.layers.{}.{}", i, name), shape);
+  for (int i = 0; i < 2; ++i)
+    tensors.emplace_back(fmt::format("model.layers.{}.{}", i, name), shape);
 }
 
 ModelFacts facts_of(const std::string& config, const Tensors& tensors) {
@@ -156,8 +157,8 @@ TEST(RankDonorsTest, ADefaultThatDoesNotFitIsCosmetic) {
 
 TEST(RankDonorsTest, AKeyUnderAnotherNameIsCosmetic) {
   std::string config = fmt::format("{{{}}}", kKeys);
-  for (const auto& [name, other] : {std::pair("hidden_size", "n_embd"),
-                                    std::pair("num_hidden_layers", "n_layer")}) {
+  for (const auto& [name, other] :
+       {std::pair("hidden_size", "n_embd"), std::pair("num_hidden_layers", "n_layer")}) {
     config.replace(config.find(name), std::string(name).size(), other);
   }
   const DonorReport report = donor(facts_of(config, plain_tensors()), "llama");
@@ -205,8 +206,7 @@ TEST(RankDonorsTest, TheTextPartOfAWrapper) {
   const Delta& delta = only(report);
   EXPECT_EQ(delta.part, "weights");
   EXPECT_EQ(delta.keys, std::vector<std::string>{"text_config"});
-  EXPECT_EQ(delta.tensors,
-            (std::vector<std::string>{"model.projector.*", "model.vision_tower.*"}));
+  EXPECT_EQ(delta.tensors, (std::vector<std::string>{"model.projector.*", "model.vision_tower.*"}));
 }
 
 TEST(RankDonorsTest, AModelIsNotItsOwnDonor) {

@@ -68,9 +68,9 @@ std::string shown_names(const TensorGroup::Names& names, int64_t n_layers) {
   std::map<std::pair<std::string, std::set<int>>, std::vector<std::string_view>> modules;
   for (const auto& [name, layers] : names) {
     const NameParts parts = split(name);
-    const std::string around =
-        parts.parent.empty() ? fmt::format("@.{}", parts.leaf)
-                             : fmt::format("{}.@.{}", parts.parent, parts.leaf);
+    const std::string around = parts.parent.empty()
+                                   ? fmt::format("@.{}", parts.leaf)
+                                   : fmt::format("{}.@.{}", parts.parent, parts.leaf);
     modules[{around, layers}].push_back(parts.module);
   }
   std::string text;

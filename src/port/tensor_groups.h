@@ -14,9 +14,9 @@ namespace lockstep::port {
 struct TensorGroup {
   /// Patterns of names, and the layers they were found in (none: outside the layers).
   using Names = std::map<std::string, std::set<int>>;
-  Names surplus;     // stored, and not read by the donor
-  Names missing;     // read by the donor, and not stored
-  Names mismatched;  // of another shape or type
+  Names surplus;         // stored, and not read by the donor
+  Names missing;         // read by the donor, and not stored
+  Names mismatched;      // of another shape or type
   std::string mismatch;  // the first of them in the audit's words
 };
 

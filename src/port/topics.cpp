@@ -169,10 +169,16 @@ constexpr std::array<std::string_view, 5> kAliasSets[] = {
 
 // How far a sequence may go, and what types weights have: no part of what is computed, or read by
 // the program itself.
-constexpr std::string_view kLimits[] = {"max_position_embeddings", "n_positions",   "n_ctx",
-                           "seq_length",              "max_seq_len",   "max_seq_length",
-                           "max_sequence_length",     "model_max_length", "dtype",
-                           "torch_dtype"};
+constexpr std::string_view kLimits[] = {"max_position_embeddings",
+                                        "n_positions",
+                                        "n_ctx",
+                                        "seq_length",
+                                        "max_seq_len",
+                                        "max_seq_length",
+                                        "max_sequence_length",
+                                        "model_max_length",
+                                        "dtype",
+                                        "torch_dtype"};
 
 bool is_training(std::string_view key) {
   return has_any(key, {"dropout", "_loss", "_coef", "initializer", "jitter", "_std", "gradient",
@@ -192,8 +198,8 @@ bool all_of(const ordered_json& list, const auto& predicate) {
 bool slides(const ordered_json& config) {
   const auto types = config.find("layer_types");
   if (types == config.end() || !types->is_array()) return true;
-  return std::ranges::any_of(
-      *types, [](const ordered_json& type) { return type == "sliding_attention"; });
+  return std::ranges::any_of(*types,
+                             [](const ordered_json& type) { return type == "sliding_attention"; });
 }
 
 int64_t int_or(const ordered_json& config, const char* key, int64_t none) {
@@ -260,9 +266,8 @@ int layer_of(std::string_view name) {
 
 Topic topic_of_tensor(std::string_view name) {
   const std::vector<std::string_view> all = parts_of(name);
-  const auto layer = std::ranges::find_if(all, [](std::string_view part) {
-    return is_number(part) || part == "*";
-  });
+  const auto layer = std::ranges::find_if(
+      all, [](std::string_view part) { return is_number(part) || part == "*"; });
   if (layer == all.end() || layer + 1 == all.end()) return outside(name);
   const std::vector<std::string_view> path(layer + 1, all.end());
   const std::string_view block = path.front();
@@ -327,9 +332,9 @@ std::vector<std::string_view> aliases_of(std::string_view key) {
 }
 
 int order_of_part(std::string_view part) {
-  constexpr std::array<std::string_view, 10> kOrder = {"config", "weights", "attention",
-                                                       "positions", "norm", "layer",
-                                                       "mlp", "experts", "cache", "head"};
+  constexpr std::array<std::string_view, 10> kOrder = {
+      "config", "weights", "attention", "positions", "norm",
+      "layer",  "mlp",     "experts",   "cache",     "head"};
   return static_cast<int>(std::ranges::find(kOrder, part) - kOrder.begin());
 }
 
