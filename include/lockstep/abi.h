@@ -157,6 +157,10 @@ typedef struct LockstepApi {
   int (*wrapper)(LockstepBuilder*, const LockstepWrapper* wrapper);
   // What the port takes where config.json lacks `path`, as JSON: for reports.
   int (*config_default)(LockstepBuilder*, const char* path, const char* json);
+
+  // From here on `path` of config.json and what is below it reads as `json`; NULL: as if it were
+  // absent. What the file has there stays unread.
+  int (*config_replace)(LockstepBuilder*, const char* path, const char* json);
 } LockstepApi;
 
 // An architecture: traced by build(), which returns 0 or an ErrorCode after api->fail.

@@ -168,6 +168,18 @@ class Config {
     for (size_t i = 0; i < length; ++i) values.push_back(number(key + "." + std::to_string(i)));
     return values;
   }
+  /// From here on `key`, and what is below it, reads as the JSON text `json`, for everybody who
+  /// reads config.json after this; without `json` as if it were absent. What the file has there is
+  /// reported as unread. For ports that begin with the parts of another architecture.
+  void replace(const std::string& key, const char* json = nullptr) const {
+    if (api().size <= offsetof(LockstepApi, config_replace)) {
+      throw Error(ErrorCode::kUnimplemented,
+                  std::string("lockstep ") + api().host_version + " cannot replace config keys",
+                  "use the program that this SDK was installed with");
+    }
+    builder_->check(api().config_replace(builder_->raw(), path(key).c_str(), json));
+  }
+
   /// The object under `key`; its keys are then read by their own names.
   Config at(const std::string& key) const { return Config(*builder_, path(key)); }
 

@@ -84,6 +84,38 @@ struct LockstepBuilder {
     return {raw.node, raw.output};
   }
 
+  // What the port has put in the place of a part of config.json; no file: nothing.
+  struct Replacement {
+    std::string path;
+    std::optional<ConfigFile> file;  // {"value": ...}
+  };
+  std::vector<Replacement> replacements;
+  ConfigFile nothing = ConfigFile::parse("{}", config.file());
+
+  void replace(const std::string& path, const char* json) {
+    std::optional<ConfigFile> file;
+    if (json != nullptr) {
+      file = ConfigFile::parse(fmt::format(R"({{"value": {}}})", json),
+                               fmt::format("the port's value of {}", path));
+    }
+    replacements.push_back({path, std::move(file)});
+  }
+
+  // Where a key is read, and under which path there. The newest replacement of it counts.
+  struct ConfigPlace {
+    const ConfigFile& file;
+    std::string path;
+  };
+  ConfigPlace place_of(const std::string& path) {
+    for (size_t i = replacements.size(); i-- > 0;) {
+      const Replacement& r = replacements[i];
+      if (path != r.path && !path.starts_with(r.path + ".")) continue;
+      if (!r.file) return {nothing, path};
+      return {*r.file, "value" + path.substr(r.path.size())};
+    }
+    return {config, config_key(path)};
+  }
+
   // Where config.json has the port's key, which is being asked for.
   std::string config_key(std::string_view key) { return note_read(key).path; }
 
@@ -536,28 +568,45 @@ const LockstepApi kApi = {
         },
     .config_kind =
         [](LockstepBuilder* b, const char* path, uint32_t* kind) {
-          return guarded(b,
-                         [&] { *kind = config_kind_number(b->config.kind(b->config_key(path))); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *kind = config_kind_number(at.file.kind(at.path));
+          });
         },
     .config_int =
         [](LockstepBuilder* b, const char* path, int64_t* value) {
-          return guarded(b, [&] { *value = b->config.get_int(b->config_key(path)); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.get_int(at.path);
+          });
         },
     .config_number =
         [](LockstepBuilder* b, const char* path, double* value) {
-          return guarded(b, [&] { *value = b->config.get_number(b->config_key(path)); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.get_number(at.path);
+          });
         },
     .config_bool =
         [](LockstepBuilder* b, const char* path, int* value) {
-          return guarded(b, [&] { *value = b->config.get_bool(b->config_key(path)); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.get_bool(at.path);
+          });
         },
     .config_string =
         [](LockstepBuilder* b, const char* path, const char** value) {
-          return guarded(b, [&] { *value = b->config.get_string(b->config_key(path)).c_str(); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.get_string(at.path).c_str();
+          });
         },
     .config_length =
         [](LockstepBuilder* b, const char* path, size_t* value) {
-          return guarded(b, [&] { *value = b->config.length(b->config_key(path)); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.length(at.path);
+          });
         },
     .config_file = [](LockstepBuilder* b) { return b->config.file().c_str(); },
     .parameter =
@@ -615,6 +664,8 @@ const LockstepApi kApi = {
         [](LockstepBuilder* b, float base, const float* exponents, size_t n, float* out) {
           return guarded(b, [&] { torch_powers(base, {exponents, n}, out); });
         },
+    .config_replace = [](LockstepBuilder* b, const char* path,
+                         const char* json) { return guarded(b, [&] { b->replace(path, json); }); },
     .wrapper =
         [](LockstepBuilder* b, const LockstepWrapper* wrapper) {
           return guarded(b, [&] { b->stand_inside(*wrapper); });

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/file.h"
@@ -83,6 +84,7 @@ struct ConfigFile::Impl {
   std::string file;
   std::string text;
   JsonNodePtr root;
+  mutable std::set<std::string, std::less<>> missed;
 
   // Marks what `path` names as read; nullptr when there is no such thing.
   JsonNode* find(std::string_view path) const {
@@ -92,7 +94,11 @@ struct ConfigFile::Impl {
       node = node->child(path.substr(begin, end - begin));
       begin = end + 1;
     }
-    if (node != nullptr) node->mark_read();
+    if (node != nullptr) {
+      node->mark_read();
+    } else {
+      missed.emplace(path);
+    }
     return node;
   }
 
@@ -175,6 +181,10 @@ std::vector<std::string> ConfigFile::unread() const {
     collect_unread(*entry.second, entry.first, unread);
   }
   return unread;
+}
+
+std::vector<std::string> ConfigFile::missed() const {
+  return {impl_->missed.begin(), impl_->missed.end()};
 }
 
 const std::string& ConfigFile::file() const noexcept { return impl_->file; }
