@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "lockstep/error.h"
+#include "port/load_ports.h"
 
 namespace lockstep::cli {
 namespace {
@@ -28,7 +29,7 @@ void ModelOptions::add_to(CLI::App& command) {
       ->check(CLI::Range(0, 1024));
   command
       .add_option("--custom-architectures", custom_architectures,
-                  "folder of a compiled port; may be given more than once")
+                  "folder of a port, compiled where needed; may be given more than once")
       ->type_name("DIR");
 }
 
@@ -36,7 +37,11 @@ Model ModelOptions::open() const {
   std::optional<DType> type;
   if (!dtype.empty()) type = parse_activation_dtype("--dtype", dtype);
   Registry registry;
-  for (const std::string& folder : custom_architectures) registry.load_ports(folder);
+  for (const std::string& folder : custom_architectures) {
+    port::load_port(registry, folder, [&](const std::string& notice) {
+      if (!quiet) log_info(notice);
+    });
+  }
   Model opened = Model::open(model, registry, type);
   for (const std::string& notice : opened.notices()) {
     if (!quiet) log_info(notice);
