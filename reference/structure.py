@@ -643,6 +643,7 @@ def load_config(transformers, folder):
 
 def build(torch, cls, config):
     config._attn_implementation = "eager"
+    config._experts_implementation = "eager"  # what a meta tensor can run
     with torch.device("meta"):
         return cls(config).eval()
 
