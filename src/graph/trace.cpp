@@ -664,8 +664,6 @@ const LockstepApi kApi = {
         [](LockstepBuilder* b, float base, const float* exponents, size_t n, float* out) {
           return guarded(b, [&] { torch_powers(base, {exponents, n}, out); });
         },
-    .config_replace = [](LockstepBuilder* b, const char* path,
-                         const char* json) { return guarded(b, [&] { b->replace(path, json); }); },
     .wrapper =
         [](LockstepBuilder* b, const LockstepWrapper* wrapper) {
           return guarded(b, [&] { b->stand_inside(*wrapper); });
@@ -674,6 +672,8 @@ const LockstepApi kApi = {
         [](LockstepBuilder* b, const char* path, const char* json) {
           return guarded(b, [&] { b->note_read(path).default_json = json; });
         },
+    .config_replace = [](LockstepBuilder* b, const char* path,
+                         const char* json) { return guarded(b, [&] { b->replace(path, json); }); },
 };
 
 void append_lines(std::string& text, const char* title, const std::vector<std::string>& lines) {

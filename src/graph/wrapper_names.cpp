@@ -67,8 +67,6 @@ std::vector<std::string> WrapperNames::stored(std::string_view own) const {
   return names;
 }
 
-bool WrapperNames::may_have_more_rows(std::string_view own) const {
-  return contains(padded_, own);
-}
+bool WrapperNames::may_have_more_rows(std::string_view own) const { return contains(padded_, own); }
 
 }  // namespace lockstep

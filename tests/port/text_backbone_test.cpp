@@ -40,7 +40,8 @@ Audit audit_of(const std::filesystem::path& folder, const LockstepArchitecture& 
 }
 
 bool mentions(const std::vector<std::string>& lines, const std::string& part) {
-  return std::ranges::any_of(lines, [&](const std::string& line) { return line.find(part) != std::string::npos; });
+  return std::ranges::any_of(
+      lines, [&](const std::string& line) { return line.find(part) != std::string::npos; });
 }
 
 TEST(TextBackboneTest, EveryLayoutGivesTheBitsOfTheTextModel) {
@@ -112,8 +113,8 @@ TEST(TextBackboneTest, RowsAreLeftOutOfTheVocabularyAlone) {
 
 TEST(TextBackboneTest, MoreVocabularyThanRowsIsAWrongShape) {
   TempDir temp;
-  write_wrapped("llama", wrapper_layouts()[0],
-                {.class_name = "WrappedLlama", .surplus_rows = 0}, temp.path());
+  write_wrapped("llama", wrapper_layouts()[0], {.class_name = "WrappedLlama", .surplus_rows = 0},
+                temp.path());
   nlohmann::json config = read_json(temp.path() / "config.json");
   config["text_config"]["vocab_size"] = 958;
   write_text(temp.path() / "config.json", config.dump());

@@ -7,7 +7,8 @@
 // has written: model.language_model.* with lm_head.*, language_model.model.* with
 // language_model.lm_head.*, language_model.* (a base model), or as those of the text model alone.
 // Module paths, and so taps, are those of the wrapper's reference, model.language_model.*. What
-// belongs to other senses is declared unused; of embedding and head, rows beyond the vocabulary are.
+// belongs to other senses is declared unused; of embedding and head, rows beyond the vocabulary
+// are.
 #pragma once
 
 #include <string>
@@ -60,8 +61,11 @@ class TextBackbone {
   static Scope inside(const Scope& s) {
     // transformers ties by the outer configuration, of which older files leave the key to the inner
     // one.
-    s.builder().inside({Layout::kConfig, Layout::kTextPrefix, Layout::kPath,
-                        {"tie_word_embeddings"}, list(Layout::kStoredPrefixes),
+    s.builder().inside({Layout::kConfig,
+                        Layout::kTextPrefix,
+                        Layout::kPath,
+                        {"tie_word_embeddings"},
+                        list(Layout::kStoredPrefixes),
                         list(Layout::kVocabularyWeights)});
     for (const std::string name : Layout::kOtherSenses) {
       for (const std::string& path : {name, "model." + name}) {
