@@ -140,16 +140,6 @@ std::vector<Judged> run_stress(const std::string& name, const Plant& plant = nul
   return StressRun(stress, pipeline).run();
 }
 
-std::vector<std::string> stress_names() {
-  std::vector<std::string> names;
-  const std::filesystem::path folder = source_dir() / "tests" / "fixtures" / "stress";
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    names.push_back(entry.path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 class StressTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(StressTest, EveryModuleOutputIsWithinFiveFloorsInFloat32) {

@@ -38,6 +38,8 @@ constexpr std::string_view kIgnored[] = {
     "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params",
     "add_cross_attention", "chunk_size_feed_forward", "tie_encoder_decoder"};
 
+constexpr std::string_view kTextConfig = "text_config";
+
 // A tree takes about a hundred times the room of its text; no real config is near this.
 constexpr size_t kMaxBytes = 4u << 20;
 
@@ -56,6 +58,10 @@ std::string display(const JsonNode& node) {
   }
 }
 
+bool is_ignored(std::string_view key) {
+  return std::ranges::find(kIgnored, key) != std::end(kIgnored);
+}
+
 void collect_unread(const JsonNode& node, const std::string& path,
                     std::vector<std::string>& unread) {
   if (!node.any_read()) {
@@ -66,6 +72,8 @@ void collect_unread(const JsonNode& node, const std::string& path,
     collect_unread(*node.elements[i], fmt::format("{}.{}", path, i), unread);
   }
   for (const JsonMember& entry : node.members) {
+    // transformers writes the keys of every model into this one as well.
+    if (path == kTextConfig && is_ignored(entry.first)) continue;
     collect_unread(*entry.second, fmt::format("{}.{}", path, entry.first), unread);
   }
 }
@@ -130,7 +138,7 @@ ConfigFile ConfigFile::parse(std::string_view json, std::string file) {
   impl->text = json;
   impl->root = parse_json_tree(json, impl->file);
   resolve_generations(*impl->root, impl->file);
-  if (const JsonNodePtr text = impl->root->member("text_config");
+  if (const JsonNodePtr text = impl->root->member(kTextConfig);
       text != nullptr && text->kind == Kind::kObject) {
     resolve_generations(*text, impl->file);
   }
@@ -169,8 +177,7 @@ size_t ConfigFile::length(std::string_view path) const {
 std::vector<std::string> ConfigFile::unread() const {
   std::vector<std::string> unread;
   for (const JsonMember& entry : impl_->root->members) {
-    if (std::find(std::begin(kIgnored), std::end(kIgnored), entry.first) != std::end(kIgnored))
-      continue;
+    if (is_ignored(entry.first)) continue;
     collect_unread(*entry.second, entry.first, unread);
   }
   return unread;

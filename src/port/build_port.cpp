@@ -25,8 +25,7 @@ constexpr const char* kWarnings = "warnings.txt";
 // A port's code runs once a load, to trace: compiling fast is worth more than running fast. Of a
 // port's two seconds a precompiled lockstep.h would save a fifth, at 70 MB.
 constexpr const char* kFlags[] = {"-std=c++20",          "-O1",   "-fPIC",   "-shared",
-                                  "-fvisibility=hidden", "-Wall", "-Wextra", "-fmax-errors=8",
-                                  "-Wl,-z,defs"};
+                                  "-fvisibility=hidden", "-Wall", "-Wextra", "-Wl,-z,defs"};
 
 struct Recipe {
   fs::path sdk;
