@@ -26,29 +26,6 @@ struct GatesOptions {
   bool json = false;
 };
 
-constexpr size_t kNameWidth = 16, kStatusWidth = 4, kWidth = 100;
-
-// A line cut where words end; a word that is longer than the line stays whole.
-std::vector<std::string> wrapped(const std::string& text, size_t width) {
-  std::vector<std::string> lines;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t newline = std::min(text.find('\n', begin), text.size());
-    std::string line = text.substr(begin, newline - begin);
-    const size_t indent = std::min(line.find_first_not_of(' '), line.size());
-    while (line.size() > width) {
-      size_t cut = line.rfind(' ', width);
-      if (cut == std::string::npos || cut <= indent) cut = line.find(' ', width);
-      if (cut == std::string::npos) break;
-      lines.push_back(line.substr(0, cut));
-      line = std::string(indent + 2, ' ') + line.substr(cut + 1);
-    }
-    lines.push_back(line);
-    begin = newline + 1;
-  }
-  if (lines.empty()) lines.emplace_back();
-  return lines;
-}
-
 fmt::text_style style_of(Gate::Status status) {
   if (isatty(STDOUT_FILENO) == 0) return {};
   switch (status) {
@@ -65,17 +42,17 @@ fmt::text_style style_of(Gate::Status status) {
 }
 
 void print_gate(const Gate& gate) {
-  constexpr size_t kIndent = kNameWidth + 1 + kStatusWidth + 2;
-  std::vector<std::string> lines = wrapped(gate.detail, kWidth - kIndent);
-  if (!gate.next.empty()) {
-    for (const std::string& line : wrapped("next: " + gate.next, kWidth - kIndent)) {
-      lines.push_back(line);
-    }
-  }
-  fmt::print("{:<{}} ", gate.name, kNameWidth);
-  fmt::print(style_of(gate.status), "{}", port::status_name(gate.status));
-  fmt::print("  {}\n", lines.front());
-  for (size_t i = 1; i < lines.size(); ++i) fmt::print("{:{}}{}\n", "", kIndent, lines[i]);
+  std::string label = fmt::format("{:<16} {}  ", gate.name, port::status_name(gate.status));
+  const size_t width = label.size();
+  std::string text = gate.detail + (gate.next.empty() ? "" : "\nnext: " + gate.next);
+  do {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string line = text.substr(0, end);
+    text.erase(0, end + 1);
+    const size_t indent = std::min(line.find_first_not_of(' '), line.size());
+    print_wrapped(label + std::string(indent, ' '), line.substr(indent));
+    label.assign(width, ' ');
+  } while (!text.empty());
 }
 
 void print_report(const port::GateReport& report) {

@@ -13,18 +13,16 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "hub/shard_index.h"
+#include "port/config_keys.h"
 #include "port/key_patterns.h"
 
 namespace lockstep::port {
 namespace {
 
-// A value under any of `keys`, at the top or of the text part.
-std::optional<int64_t> find_int(const ConfigFile& config, std::initializer_list<const char*> keys) {
-  for (const char* part : {"", "text_config."}) {
-    for (const char* key : keys) {
-      const std::string path = std::string(part) + key;
-      if (config.kind(path) == ConfigFile::Kind::kInt) return config.get_int(path);
-    }
+std::optional<int64_t> find_int(const ConfigKeys& keys, std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    const ConfigKey* key = keys.find(name);
+    if (key != nullptr && key->node->kind == ConfigFile::Kind::kInt) return key->node->integer;
   }
   return {};
 }
@@ -52,9 +50,8 @@ std::map<std::string, std::set<int64_t>> numbered_modules(const TensorList& list
   return found;
 }
 
-void check_layers(const ConfigFile& config, const TensorList& list, CheckpointFacts& facts) {
-  const auto expected =
-      find_int(config, {"num_hidden_layers", "n_layer", "num_layers", "n_layers"});
+void check_layers(const ConfigKeys& keys, const TensorList& list, CheckpointFacts& facts) {
+  const auto expected = find_int(keys, {"num_hidden_layers", "n_layer", "num_layers", "n_layers"});
   const auto modules = numbered_modules(list);
   if (!expected || modules.empty()) return;
   // A wrapper has several stacks; the one that fits is the text's.
@@ -82,8 +79,8 @@ void check_layers(const ConfigFile& config, const TensorList& list, CheckpointFa
   }
 }
 
-void check_vocabulary(const ConfigFile& config, const TensorList& list, CheckpointFacts& facts) {
-  const auto expected = find_int(config, {"vocab_size"});
+void check_vocabulary(const ConfigKeys& keys, const TensorList& list, CheckpointFacts& facts) {
+  const auto expected = find_int(keys, {"vocab_size"});
   if (!expected) return;
   constexpr std::string_view kNames[] = {"embed_tokens.weight", "wte.weight",
                                          "word_embeddings.weight", "embed_in.weight",
@@ -144,8 +141,9 @@ DType dominant_dtype(const TensorList& list) {
   return most == bytes.end() ? DType::kFloat32 : most->first;
 }
 
-CheckpointFacts check_checkpoint(const std::filesystem::path& folder, const ConfigFile& config,
-                                 const TensorList& list) {
+CheckpointFacts check_checkpoint(const ModelFacts& model) {
+  const TensorList& list = model.tensors;
+  const ConfigKeys keys(model.config.text(), model.config.file());
   CheckpointFacts facts;
   uint64_t n_bytes = 0, n_parameters = 0;
   std::set<std::string_view> dtypes;
@@ -158,10 +156,10 @@ CheckpointFacts check_checkpoint(const std::filesystem::path& folder, const Conf
       fmt::format("{}, {}, {} parameters ({})", counted(list.n_files, "file"),
                   counted(list.tensors.size(), "tensor"), n_parameters, fmt::join(dtypes, ", "));
   if (list.tensors.empty()) facts.faults.push_back("there is no tensor");
-  check_layers(config, list, facts);
-  check_vocabulary(config, list, facts);
+  check_layers(keys, list, facts);
+  check_vocabulary(keys, list, facts);
   check_dtypes(list, facts);
-  check_index(folder, n_bytes, facts);
+  check_index(model.folder, n_bytes, facts);
   return facts;
 }
 

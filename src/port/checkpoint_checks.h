@@ -1,12 +1,11 @@
 // What headers say about themselves and against config.json, before anything is traced.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
-#include "hub/config.h"
 #include "hub/tensor_list.h"
+#include "port/model_facts.h"
 
 namespace lockstep::port {
 
@@ -17,11 +16,10 @@ struct CheckpointFacts {
 };
 
 /// Layers against num_hidden_layers, rows of the embedding against vocab_size, types that no kernel
-/// reads, and the index's total_size, where the folder has an index. `config` is only read.
-CheckpointFacts check_checkpoint(const std::filesystem::path& folder, const ConfigFile& config,
-                                 const TensorList& tensors);
+/// reads, and the index's total_size, where the folder has an index.
+CheckpointFacts check_checkpoint(const ModelFacts& facts);
 
-/// The type of most bytes, and how many there are in all.
+/// The type of most bytes; float32 without any tensor.
 DType dominant_dtype(const TensorList& tensors);
 
 }  // namespace lockstep::port

@@ -219,7 +219,7 @@ class Gates {
           fmt::format("lockstep list-keys {} --summary", options_.model));
       return;
     }
-    const CheckpointFacts checked = check_checkpoint(folder_, facts_->config, facts_->tensors);
+    const CheckpointFacts checked = check_checkpoint(*facts_);
     run_.checkpoint = checked.summary;
     std::vector<std::string> lines = {checked.summary};
     lines.insert(lines.end(), checked.faults.begin(), checked.faults.end());
@@ -302,6 +302,8 @@ class Gates {
 
   void check_config_keys() {
     if (skip_without("config_keys", "dry_build")) return;
+    // The runtime reads it, whatever the port (Model::open).
+    config_.kind("max_position_embeddings");
     const std::vector<std::string> unread = config_.unread();
     const std::set<std::string> left(unread.begin(), unread.end());
     run_.unread_keys = unread;
