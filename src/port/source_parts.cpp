@@ -28,8 +28,9 @@ std::string plain(std::string text) {
 
 // "// first: text", continued below the text.
 std::string wrapped(const std::string& indent, const std::string& label, const std::string& text) {
-  const std::string continued = indent + "//" + std::string(label.size() + 1, ' ');
-  std::string out = indent + "// " + label, line_words;
+  const std::string continued =
+      indent + "//" + std::string(label.empty() ? 0 : label.size() + 1, ' ');
+  std::string out = indent + (label.empty() ? "//" : "// " + label), line_words;
   size_t column = out.size();
   const std::string said = plain(text);
   for (size_t begin = 0; begin < said.size();) {
@@ -130,7 +131,7 @@ std::string todo_comment(const Delta& delta, const std::string& indent) {
 
 std::string opening(const PortPlan& plan, const std::string& what, int implemented) {
   const size_t n = plan.report.deltas.size();
-  return wrapped("", what, "") + "//\n" +
+  return wrapped("", "", what) + "//\n" +
          fmt::format("// Derived from {} (lockstep/archs/{}.h).\n//\n", plan.donor.class_name,
                      plan.donor.slug) +
          (n == 0 ? std::string("// Deltas: none were found.\n")
