@@ -148,11 +148,14 @@ std::string forward_of(const std::string& struct_text) {
 }
 
 DonorSource DonorSource::read(const fs::path& sdk, const std::string& slug,
-                              const std::string& class_name,
-                              const std::string& base_model_prefix) {
+                              const std::string& class_name, const std::string& base_model_prefix) {
   const fs::path header = sdk / "lockstep" / "archs" / (slug + ".h");
   const std::string source = read_text_file(header);
-  DonorSource donor{slug, class_name, base_model_prefix, {}, chunks_of(source), "", {}, {}};
+  DonorSource donor;
+  donor.slug = slug;
+  donor.class_name = class_name;
+  donor.base_model_prefix = base_model_prefix;
+  donor.chunks = chunks_of(source);
   donor.config_ = config_of(donor.chunks);
   for (const std::string& line : lines_of(source)) {
     if (line.starts_with("#include <")) donor.includes.push_back(line.substr(9));
@@ -165,8 +168,8 @@ DonorSource DonorSource::read(const fs::path& sdk, const std::string& slug,
   }
   if (donor.find(class_name) == nullptr || donor.config_.empty()) {
     throw Error(ErrorCode::kInternal,
-                fmt::format("{}: expected {} and the struct of its configuration",
-                            header.string(), class_name));
+                fmt::format("{}: expected {} and the struct of its configuration", header.string(),
+                            class_name));
   }
   return donor;
 }
@@ -197,8 +200,8 @@ std::string replaced(std::string_view text, std::string_view from, std::string_v
   for (size_t i = 0; i < text.size();) {
     const bool begins = i == 0 || !is_word(text[i - 1]);
     const size_t end = i + from.size();
-    const bool is_one = begins && text.substr(i, from.size()) == from &&
-                        (end == text.size() || ends(text[end]));
+    const bool is_one =
+        begins && text.substr(i, from.size()) == from && (end == text.size() || ends(text[end]));
     if (is_one) {
       out += to;
       i = end;
