@@ -4,8 +4,10 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "port/load_ports.h"
 #include "port/walls.h"
 
 namespace lockstep::cli {
@@ -60,7 +62,9 @@ void print_text(const std::string& model, const std::vector<port::Wall>& walls) 
 
 int check(const WallsOptions& options) {
   Registry registry;
-  for (const std::string& folder : options.custom_architectures) registry.load_ports(folder);
+  for (const std::string& folder : options.custom_architectures) {
+    port::load_port(registry, folder, log_info);
+  }
   const port::ModelFacts facts = port::ModelFacts::survey(options.model);
   const std::vector<port::Wall> walls = port::find_walls(facts, registry);
   if (options.json) {
@@ -82,7 +86,7 @@ void add_check_walls(CLI::App& app, Action& action) {
       ->required();
   command
       ->add_option("--custom-architectures", options->custom_architectures,
-                   "folder of a compiled port; may be given more than once")
+                   "folder of a port; may be given more than once")
       ->type_name("DIR");
   command->add_flag("--json", options->json, "one JSON document on stdout");
   command->callback([options, &action] {
