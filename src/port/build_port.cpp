@@ -24,9 +24,8 @@ constexpr size_t kKept = 8;  // contents whose plug-ins are kept
 constexpr const char* kWarnings = "warnings.txt";
 // A port's code runs once a load, to trace: compiling fast is worth more than running fast. Of a
 // port's two seconds a precompiled lockstep.h would save a fifth, at 70 MB.
-constexpr const char* kFlags[] = {"-std=c++20", "-O1",     "-fPIC",       "-shared",
-                                  "-fvisibility=hidden",   "-Wall",       "-Wextra",
-                                  "-fmax-errors=8",        "-Wl,-z,defs"};
+constexpr const char* kFlags[] = {"-std=c++20",          "-O1",   "-fPIC",   "-shared",
+                                  "-fvisibility=hidden", "-Wall", "-Wextra", "-Wl,-z,defs"};
 
 struct Recipe {
   fs::path sdk;
@@ -142,9 +141,9 @@ BuiltPort compile(const PortFolder& port, const Recipe& recipe, const fs::path& 
   const std::vector<std::string> command = command_of(port, recipe, into);
   std::string messages;
   const auto begin = std::chrono::steady_clock::now();
-  const ChildResult result =
-      run_child(command, ChildOutput::kLines,
-                [&](std::string_view line) { messages.append(line).push_back('\n'); });
+  const ChildResult result = run_child(command, ChildOutput::kLines, [&](std::string_view line) {
+    messages.append(line).push_back('\n');
+  });
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   if (result.cancelled) throw Error(ErrorCode::kCancelled, "interrupted, nothing was built");
   if (!result.ok()) {

@@ -1,4 +1,5 @@
-// Compiling a port's folder: once a content, whole or not at all, with the user's lines in messages.
+// Compiling a port's folder: once a content, whole or not at all, with the user's lines in
+// messages.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -97,10 +98,11 @@ TEST_F(BuildPortTest, MessagesNameTheUsersFileAndLineAndNothingIsLeft) {
   }
   // A function nobody defines is found here, not when a model is loaded.
   write_name("TinyForCausalLM");
-  write("arch.cpp", std::string(kSource) + "void absent();\nvoid call() { absent(); }\n"
-                                           "extern void (*const kept)() = call;\n"
-                                           "__attribute__((visibility(\"default\"))) extern "
-                                           "void (*const kept)();\n");
+  write("arch.cpp", std::string(kSource) +
+                        "void absent();\nvoid call() { absent(); }\n"
+                        "extern void (*const kept)() = call;\n"
+                        "__attribute__((visibility(\"default\"))) extern "
+                        "void (*const kept)();\n");
   const auto unlinked = test::error_of([&] { build_port(port()); });
   ASSERT_TRUE(unlinked);
   EXPECT_NE(unlinked->message().find("absent"), std::string::npos) << unlinked->message();
