@@ -33,8 +33,15 @@ std::string_view delta_kind_name(Delta::Kind kind);
 struct DonorReport {
   std::string slug, class_name;
   std::vector<Delta> deltas;
+  /// The references' sources were compared as well (reference_structure.h); what of them was not.
+  bool sources_compared = false;
+  std::vector<std::string> not_compared = {};
+
   size_t n_structural() const;
 };
+
+/// Structural first, then by part; numbered from 1.
+void number_deltas(std::vector<Delta>& deltas);
 
 /// Every registered architecture but the model's own class, the nearest first: fewest structural
 /// deltas, then fewest cosmetic; then those of its family, those with the fewest keys that

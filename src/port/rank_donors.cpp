@@ -53,7 +53,7 @@ struct Draft {
 class Comparison {
  public:
   Comparison(const Candidate& candidate, const LockstepArchitecture& donor)
-      : candidate_(candidate), name_(donor.slug), donor_(trace_donor(donor, candidate)) {
+      : candidate_(candidate), donor_(trace_donor(donor, candidate)) {
     const auto layers = candidate.config.find("num_hidden_layers");
     if (layers != candidate.config.end() && layers->is_number_integer()) n_layers_ = *layers;
     is_related_ = are_related(candidate.model_type, donor.slug);
@@ -82,10 +82,7 @@ class Comparison {
                         .keys = draft.keys,
                         .tensors = draft.tensors});
     }
-    std::ranges::stable_sort(deltas, {}, [](const Delta& d) {
-      return std::tuple(d.kind == Delta::Kind::kCosmetic, order_of_part(d.part));
-    });
-    for (size_t i = 0; i < deltas.size(); ++i) deltas[i].number = static_cast<int>(i) + 1;
+    number_deltas(deltas);
     return deltas;
   }
 
@@ -263,7 +260,6 @@ class Comparison {
   }
 
   const Candidate& candidate_;
-  std::string name_;
   DonorTrace donor_;
   int64_t n_layers_ = 0;
   bool is_related_ = false;
@@ -287,6 +283,13 @@ struct Ranked {
 size_t DonorReport::n_structural() const {
   return static_cast<size_t>(
       std::ranges::count(deltas, Delta::Kind::kStructural, [](const Delta& d) { return d.kind; }));
+}
+
+void number_deltas(std::vector<Delta>& deltas) {
+  std::ranges::stable_sort(deltas, {}, [](const Delta& d) {
+    return std::tuple(d.kind == Delta::Kind::kCosmetic, order_of_part(d.part));
+  });
+  for (size_t i = 0; i < deltas.size(); ++i) deltas[i].number = static_cast<int>(i) + 1;
 }
 
 std::vector<DonorReport> rank_donors(const ModelFacts& facts, const Registry& registry) {
