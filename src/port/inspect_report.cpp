@@ -51,14 +51,15 @@ std::string value_text(const KeyRow& row) {
 
 void add_keys(std::string& out, const Inspection& i) {
   out += fmt::format("\nconfig.json, key by key ({})\n",
-                     i.slug.empty()      ? "no architecture to trace it with"
-                     : i.is_registered   ? fmt::format("read by {}", i.slug)
-                                         : fmt::format("read by the nearest donor, {}", i.slug));
+                     i.slug.empty()    ? "no architecture to trace it with"
+                     : i.is_registered ? fmt::format("read by {}", i.slug)
+                                       : fmt::format("read by the nearest donor, {}", i.slug));
   size_t width = 12;
   for (const KeyRow& row : i.keys) width = std::max(width, std::min<size_t>(row.path.size(), 36));
   for (const KeyRow& row : i.keys) {
     const std::string value = value_text(row);
-    const std::string head = plain(fmt::format("  {:<{}} {:<8} ", row.path, width, state_text(row)));
+    const std::string head =
+        plain(fmt::format("  {:<{}} {:<8} ", row.path, width, state_text(row)));
     std::string line = head + plain(fmt::format("{:<24} {}", value, row.where));
     line.resize(line.find_last_not_of(' ') + 1);
     if (line.size() <= kColumns) {
@@ -69,7 +70,8 @@ void add_keys(std::string& out, const Inspection& i) {
     }
   }
   out += "  ignored: never reaches the logits; \"set\" at its default is shown as default\n";
-  if (std::ranges::any_of(i.keys, [](const KeyRow& row) { return state_text(row).ends_with('!'); })) {
+  if (std::ranges::any_of(i.keys,
+                          [](const KeyRow& row) { return state_text(row).ends_with('!'); })) {
     out += "  ! structural: a count, an object or a flag; what is without it is a number\n";
   }
 }
@@ -84,9 +86,10 @@ void add_weights(std::string& out, const Inspection& i) {
   if (!i.no_tensors.empty()) add_lines(out, "no headers were read: " + i.no_tensors);
   for (const ShapeFinding& finding : i.shapes) {
     add_lines(out, finding.what);
-    add_lines(out, fmt::format("{}: expected {}, found {}", finding.tensor, finding.expected,
-                               finding.found),
-              4, 2);
+    add_lines(
+        out,
+        fmt::format("{}: expected {}, found {}", finding.tensor, finding.expected, finding.found),
+        4, 2);
   }
 }
 

@@ -25,6 +25,8 @@ std::string in_words(double parameters) {
 }
 
 double bytes_per_parameter(const ConfigKeys& keys) {
+  const ConfigKey* method = keys.at("quantization_config.quant_method");
+  if (method != nullptr && method->text() == "fp8") return 1;
   for (const char* name : {"dtype", "torch_dtype"}) {
     const ConfigKey* key = keys.find(name);
     if (key == nullptr) continue;
@@ -61,8 +63,7 @@ ModelSize size_of(const ModelFacts& facts, const ConfigKeys& keys) {
       layers * (2.5 * width * width + 3 * width * inner_of_experts * experts) + vocabulary * width;
   told.bytes = static_cast<uint64_t>(std::min(told.parameters * bytes_per_parameter(keys), 1e18));
   told.evidence = fmt::format(
-      "config.json: {:.0f} layers of {:.0f} channels{}, roughly {} parameters", layers,
-      width,
+      "config.json: {:.0f} layers of {:.0f} channels{}, roughly {} parameters", layers, width,
       experts > 1 ? fmt::format(", {:.0f} experts of {:.0f}", experts, inner_of_experts) : "",
       in_words(told.parameters));
   return 2 * stored.parameters < told.parameters ? told : stored;

@@ -264,8 +264,8 @@ void check_tokenizer(const WallContext& context, Walls& walls) {
   const std::optional<ConfigKeys> settings = tokenizer_settings(context);
   // tokenizer_config.json decides; an odd class in config.json is a trace of another tokenizer.
   std::string class_name;
-  for (const ConfigKey* key : {context.keys.at("tokenizer_class"),
-                               settings ? settings->at("tokenizer_class") : nullptr}) {
+  for (const ConfigKey* key :
+       {context.keys.at("tokenizer_class"), settings ? settings->at("tokenizer_class") : nullptr}) {
     const bool is_name = key != nullptr && key->is_set() && key->node->kind == Kind::kString;
     if (is_name && (class_name.empty() || is_known_tokenizer(class_name))) {
       class_name = key->node->text;

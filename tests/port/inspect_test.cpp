@@ -129,10 +129,12 @@ TEST_F(InspectTest, MissingLayersStrayTypesAndDeniedBiasesAreFound) {
     if (entry.name.find("layers.2.") != std::string::npos) continue;
     pieces.push_back(internal::piece_of(file, entry, entry.name));
   }
-  pieces.push_back({"model.layers.0.self_attn.q_proj.bias", DType::kBFloat16, {64},
+  pieces.push_back({"model.layers.0.self_attn.q_proj.bias",
+                    DType::kBFloat16,
+                    {64},
                     std::vector<std::byte>(128)});
-  pieces.push_back({"model.layers.0.odd_norm.weight", DType::kFloat32, {64},
-                    std::vector<std::byte>(256)});
+  pieces.push_back(
+      {"model.layers.0.odd_norm.weight", DType::kFloat32, {64}, std::vector<std::byte>(256)});
   for (const internal::Piece& piece : pieces) writer.declare(piece.name, piece.dtype, piece.shape);
   writer.begin();
   for (const internal::Piece& piece : pieces) writer.write(piece.name, 0, piece.bytes);
@@ -150,9 +152,8 @@ TEST_F(InspectTest, MissingLayersStrayTypesAndDeniedBiasesAreFound) {
 
 TEST_F(InspectTest, SoundFixturesHaveNoFindingButTheirHeadDim) {
   for (const std::string& name : golden_fixtures()) {
-    const Inspection i =
-        port::inspect(port::ModelFacts::survey(fixture(name).string()), Registry(),
-                      {.python = "no-such-python"});
+    const Inspection i = port::inspect(port::ModelFacts::survey(fixture(name).string()), Registry(),
+                                       {.python = "no-such-python"});
     EXPECT_EQ(i.refusal, "") << name;
     for (const port::ShapeFinding& finding : i.shapes) {
       const bool is_noted = finding.what.starts_with("head_dim is not hidden_size") ||
@@ -213,8 +214,8 @@ TEST_F(InspectTest, InstalledTransformersIsFoundWithoutBeingRun) {
   fs::create_directories(package / "models/llama");
   write_text(package / "__init__.py", "__version__ = \"9.8.7\"\nraise SystemExit('imported')\n");
   write_text(package / "models/llama/modeling_llama.py", "class LlamaAttention(Module):\n");
-  write_text(folder() / "python", "#!/bin/sh\nPYTHONPATH='" + (folder() / "site").string() +
-                                      "' exec python3 \"$@\"\n");
+  write_text(folder() / "python",
+             "#!/bin/sh\nPYTHONPATH='" + (folder() / "site").string() + "' exec python3 \"$@\"\n");
   fs::permissions(folder() / "python", fs::perms::owner_all);
   const port::ReferenceSource source = inspect((folder() / "python").string()).reference;
   EXPECT_EQ(source.local_version, "9.8.7");
@@ -266,8 +267,8 @@ TEST_F(InspectTest, WhatCannotBeReadEndsWith2AndLeavesNoFile) {
   copy("llama");
   write_text(folder() / "config.json", "[]");
   const std::string out = (folder() / "out.txt").string();
-  const Outcome outcome =
-      run_lockstep("inspect --json '" + folder().string() + "' --output '" + out + "'", "2>/dev/null");
+  const Outcome outcome = run_lockstep(
+      "inspect --json '" + folder().string() + "' --output '" + out + "'", "2>/dev/null");
   EXPECT_EQ(outcome.status, 2);
   EXPECT_TRUE(Json::parse(outcome.text).contains("error"));
   EXPECT_FALSE(fs::exists(out));
