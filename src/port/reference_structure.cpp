@@ -23,10 +23,10 @@ constexpr const char* kScript = "reference/structure.py";
 constexpr size_t kMostText = 600;
 
 [[noreturn]] void refuse(const std::string& key, const std::string& expected, const json& found) {
-  throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("{}: {}: expected {}, found {}", kScript, key, expected,
-                          found.type_name()),
-              "it may be of another version than this program");
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("{}: {}: expected {}, found {}", kScript, key, expected, found.type_name()),
+      "it may be of another version than this program");
 }
 
 const json& member(const json& object, const char* key, json::value_t kind, const char* expected) {

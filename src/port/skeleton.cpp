@@ -59,9 +59,7 @@ class Skeleton {
     return fmt::format("namespace lockstep::{} {{\n\nusing namespace lockstep::{};\n\n",
                        plan_.space(), donor_.slug);
   }
-  std::string end() const {
-    return fmt::format("}}  // namespace lockstep::{}\n", plan_.space());
-  }
+  std::string end() const { return fmt::format("}}  // namespace lockstep::{}\n", plan_.space()); }
 
   std::string part_named(const PartNames& names) const {
     for (const std::string_view name : names) {
@@ -156,11 +154,13 @@ class Skeleton {
         plan_, fmt::format("The keys of config.json that {} reads, with the defaults of the "
                            "reference's config class.",
                            plan_.class_name));
-    out += fmt::format("#pragma once\n\n#include \"lockstep/archs/{}.h\"\n\n", donor_.slug) + begin();
+    out +=
+        fmt::format("#pragma once\n\n#include \"lockstep/archs/{}.h\"\n\n", donor_.slug) + begin();
     out += todos(plan_, kOfConfig, "") + readable_function(plan_);
     if (has_family()) {
-      out += fmt::format("\nstruct {0} : {1}::{2} {{\n  explicit {0}(const Config& c) : {2}(c) {{}}\n}};\n",
-                         own_config(), donor_.slug, donor_.config());
+      out += fmt::format(
+          "\nstruct {0} : {1}::{2} {{\n  explicit {0}(const Config& c) : {2}(c) {{}}\n}};\n",
+          own_config(), donor_.slug, donor_.config());
     }
     return out + "\n" + end();
   }
@@ -173,7 +173,9 @@ class Skeleton {
           "// The parts lie inside {0}::{1}, which is inherited whole: where one has to change,\n"
           "// lockstep scaffold --full-copy has them as sources.\n\n",
           donor_.slug, donor_.class_name);
-      return out + todos(plan_, {"attention", "positions", "cache", "mlp", "experts", "layer", "norm"}, "") +
+      return out +
+             todos(plan_, {"attention", "positions", "cache", "mlp", "experts", "layer", "norm"},
+                   "") +
              end();
     }
     if (!attention_.empty()) {
@@ -228,8 +230,10 @@ class Skeleton {
     if (has_delta(plan_, kOfHead)) {
       out += "\n" + todos(plan_, kOfHead, "  ");
       out += fmt::format(
-          "  // `static Value logits(const {0}& c, const Value& x)` says what becomes of the head's\n"
-          "  // outputs, `static Value embedded(const {0}& c, const Value& x)` of the embeddings.\n",
+          "  // `static Value logits(const {0}& c, const Value& x)` says what becomes of the "
+          "head's\n"
+          "  // outputs, `static Value embedded(const {0}& c, const Value& x)` of the "
+          "embeddings.\n",
           own_config());
     }
     return out + "};\n\n";
@@ -249,10 +253,11 @@ class Skeleton {
     if (!has_family()) {
       out += todos(plan_, kOfHead, "");
       return out +
-             fmt::format("struct {0} : ModuleFrom<{0}, {1}::{2}> {{\n"
-                         "  static constexpr const char* kClass = \"{0}\";\n"
-                         "  using ModuleFrom::ModuleFrom;\n}};\n\n",
-                         plan_.class_name, donor_.slug, donor_.class_name) +
+             fmt::format(
+                 "struct {0} : ModuleFrom<{0}, {1}::{2}> {{\n"
+                 "  static constexpr const char* kClass = \"{0}\";\n"
+                 "  using ModuleFrom::ModuleFrom;\n}};\n\n",
+                 plan_.class_name, donor_.slug, donor_.class_name) +
              end();
     }
     const bool is_forward = !copies_layer_ && !layer_.empty() && has_own_layer();
