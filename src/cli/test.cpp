@@ -30,9 +30,9 @@ const char* name_of(Verdict verdict) {
 
 std::string figures(const port::CaseResult& result) {
   if (result.verdict == Verdict::kUndecided) return result.message;
-  std::string text = fmt::format("{}, {}, logits {:.2f} of the floor, {:.1f} s",
-                                 counted(result.n_runs, "run"), counted(result.n_taps, "tap"),
-                                 result.logits_ratio, result.seconds);
+  std::string text =
+      fmt::format("{}, {}, logits {:.2f} of the floor, {:.1f} s", counted(result.n_runs, "run"),
+                  counted(result.n_taps, "tap"), result.logits_ratio, result.seconds);
   if (!result.first_diverged.empty()) text += ", first diverged " + result.first_diverged;
   return text;
 }

@@ -97,17 +97,15 @@ CaseResult run_case(const std::string& program, const fs::path& folder, const Bu
   result.name = folder.filename().string();
   result.dtype = dtype;
   if (!fs::is_directory(folder / "golden")) {
-    result.message = fmt::format("no golden: lockstep reference {0} --output {0}/golden",
-                                 folder.string());
+    result.message =
+        fmt::format("no golden: lockstep reference {0} --output {0}/golden", folder.string());
     return result;
   }
   const auto begin = std::chrono::steady_clock::now();
-  const Ended ended =
-      run({program, "verify", folder.string(), "--reference", (folder / "golden").string(),
-           "--custom-architectures", built.library.parent_path().string(), "--dtype", dtype,
-           "--json"});
-  result.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const Ended ended = run({program, "verify", folder.string(), "--reference",
+                           (folder / "golden").string(), "--custom-architectures",
+                           built.library.parent_path().string(), "--dtype", dtype, "--json"});
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const json document = document_of(ended.lines);
   read_runs(document, result);
   if (ended.result.status == 0 && ended.result.signal == 0) {
