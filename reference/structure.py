@@ -50,6 +50,9 @@ BOOKKEEPING = {"attention_mask", "position_ids", "past_key_values", "past_key_va
                "causal_mask", "past_seen_tokens", "mask_kwargs", "causal_mask_mapping", "labels", "loss", "cache_kwargs", "aux_loss",
                "seq_len", "device_type", "sliding_window_mask", "mask_function", "all_hidden_states", "all_self_attns", "cache_params", "use_reentrant"}
 SIDE_RESULTS = {"_", "attn_weights", "self_attn_weights", "attn_weights_reshaped", "present", "present_key_value", "router_logits"}
+# What config classes call one thing.
+ALIASES = (("num_experts", "num_local_experts", "n_routed_experts"), ("hidden_size", "n_embd", "d_model"), ("hidden_act", "hidden_activation", "activation_function"),
+           ("num_hidden_layers", "n_layer", "num_layers"), ("num_attention_heads", "n_head"), ("rms_norm_eps", "norm_eps"), ("layer_norm_eps", "layer_norm_epsilon"))
 NO_OPS = {"contiguous", "clone"}
 
 
@@ -643,7 +646,6 @@ def load_config(transformers, folder):
 
 def build(torch, cls, config):
     config._attn_implementation = "eager"
-    config._experts_implementation = "eager"  # what a meta tensor can run
     with torch.device("meta"):
         return cls(config).eval()
 
@@ -660,7 +662,10 @@ def donor_config(cls, config, layers):
     theirs = cls.config_class()
     known = set(vars(theirs)) | {"rope_parameters"}
     drop = ("architectures", "transformers_version", "model_type", "dtype", "torch_dtype", "_name_or_path")
-    values = {k: v for k, v in config.to_dict().items() if k in known and k not in drop and not k.startswith("_")}
+    mine = config.to_dict()
+    for key in known - set(mine):
+        mine.update({key: mine[other] for names in ALIASES if key in names for other in names if other in mine})
+    values = {k: v for k, v in mine.items() if k in known and k not in drop and not k.startswith("_")}
     return [values, {k: v for k, v in values.items() if v is not None}, {"num_hidden_layers": layers}, {}]
 
 
@@ -686,12 +691,15 @@ def text_root(model):
 
 def call_order(torch, model):
     """The modules in the order of their first calls, layers collapsed; and why it is not whole, or ""."""
-    order, handles = {}, []
+    order, handles, experts = {}, [], []
 
     def called(path):
         order.setdefault(path)
 
     for path, module in model.named_modules():
+        if path.endswith(".experts"):  # which experts a token goes to is a matter of values, which meta tensors have not
+            experts.append(module)
+            module.forward = lambda x, *args, **kwargs: x
         handles.append(module.register_forward_pre_hook(lambda m, a, p=collapsed(path): called(p)))
     try:
         with torch.no_grad():
@@ -703,6 +711,8 @@ def call_order(torch, model):
     finally:
         for handle in handles:
             handle.remove()
+        for module in experts:
+            del module.forward
 
 
 def compare_order(comparison, own, other):

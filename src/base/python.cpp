@@ -112,11 +112,10 @@ fs::path find_shared_file(const std::string& relative) {
     std::error_code ignored;
     if (fs::is_regular_file(file, ignored)) return file;
   }
-  throw Error(
-      ErrorCode::kNotFound,
-      fmt::format("{} was not found, expected {}", relative, looked.front().string()),
-      "cmake --install puts it there; or set LOCKSTEP_SHARE to the folder that holds "
-      "reference/");
+  throw Error(ErrorCode::kNotFound,
+              fmt::format("{} was not found, expected {}", relative, looked.front().string()),
+              "cmake --install puts it there; or set LOCKSTEP_SHARE to the folder that holds "
+              "reference/");
 }
 
 }  // namespace lockstep

@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/prompt_options.h"
@@ -138,6 +140,7 @@ int generate(const GenerateOptions& options) {
   Output output(options, tokenizer);
   const std::vector<int32_t>& tokens = output.tokens();
   Sequence sequence;
+  const auto begin = std::chrono::steady_clock::now();
   View logits = pipeline.prefill(sequence, prompt, options.chunk);
   while (static_cast<int64_t>(tokens.size()) < options.max_tokens) {
     output.add(argmax(logits, 0), logits);
@@ -147,6 +150,12 @@ int generate(const GenerateOptions& options) {
     logits = pipeline.step({&segment, 1});
   }
   output.finish(prompt);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  options.model.record_run(
+      "generate", "",
+      fmt::format("{} of {} prompt ids, {}, {:.1f} tokens/s", counted(tokens.size(), "token"),
+                  prompt.size(), dtype_name(pipeline.graph().activation_dtype),
+                  static_cast<double>(tokens.size()) / seconds.count()));
   return 0;
 }
 

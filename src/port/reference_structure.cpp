@@ -23,10 +23,10 @@ constexpr const char* kScript = "reference/structure.py";
 constexpr size_t kMostText = 600;
 
 [[noreturn]] void refuse(const std::string& key, const std::string& expected, const json& found) {
-  throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("{}: {}: expected {}, found {}", kScript, key, expected,
-                          found.type_name()),
-              "it may be of another version than this program");
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("{}: {}: expected {}, found {}", kScript, key, expected, found.type_name()),
+      "it may be of another version than this program");
 }
 
 const json& member(const json& object, const char* key, json::value_t kind, const char* expected) {
@@ -84,7 +84,7 @@ std::vector<std::string> modules_of(const std::vector<std::string>& tensors) {
 bool are_same(const Delta& delta, const Difference& difference) {
   if (share(delta.tensors, difference.tensors)) return true;
   if (share(delta.keys, difference.names)) return true;
-  if (delta.part != difference.part) return false;
+  if (delta.part != difference.part || delta.kind == Delta::Kind::kCosmetic) return false;
   // Experts are stored one by one where the reference has them stacked.
   return difference.part == "positions" || difference.part == "experts" ||
          share(modules_of(delta.tensors), modules_of(difference.tensors));
@@ -123,9 +123,10 @@ void join(DonorReport& report, const Difference& difference) {
   bool is_known = false;
   for (Delta& delta : report.deltas) {
     if (!are_same(delta, difference)) continue;
-    is_known = true;
     if (delta.where.empty()) delta.where = difference.where;
+    // Code that differs is more than a number that does.
     if (delta.kind == Delta::Kind::kCosmetic) continue;
+    is_known = true;
     append(delta.reference, difference.reference);
     append(delta.donor, difference.donor);
   }

@@ -34,8 +34,9 @@ struct ReferenceStructure {
 
   /// The document of its "done" event. Throws kInvalidArgument naming key, expected and found.
   static ReferenceStructure parse(std::string_view json);
-  /// Runs it with `python` (as find_python() takes it) on the model's folder; `progress` gets a line
-  /// for each step. Throws as find_python(), kUnavailable when it ends without an answer, kCancelled.
+  /// Runs it with `python` (as find_python() takes it) on the model's folder; `progress` gets a
+  /// line for each step. Throws as find_python(), kUnavailable when it ends without an answer,
+  /// kCancelled.
   static ReferenceStructure compare(const ModelFacts& facts,
                                     const std::vector<std::string>& donor_classes,
                                     const std::string& python,
@@ -43,9 +44,9 @@ struct ReferenceStructure {
 };
 
 /// Joins what the sources say to what config.json and headers say: a difference of the same tensors
-/// or keys gives its place to the delta; any other is a delta of its own; what was only guessed from
-/// the donor's graph goes; a key that no line of the reference names is cosmetic. A report whose
-/// class was not compared only gets the places of its keys.
+/// or keys gives its place to the delta; any other is a delta of its own; what was only guessed
+/// from the donor's graph goes; a key that no line of the reference names is cosmetic. A report
+/// whose class was not compared only gets the places of its keys.
 void add_reference(DonorReport& report, const ReferenceStructure& structure);
 
 /// Of donors that were compared first, by the rule of rank_donors(); the others follow.
