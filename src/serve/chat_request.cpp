@@ -245,11 +245,12 @@ Result<ChatCompletionRequest> parse_chat_request(std::string_view text,
     request.max_tokens = most;
     request.max_tokens_param = "max_completion_tokens";
   }
-  if (request.max_tokens == 0) fields.fail(request.max_tokens_param, "expected at least 1, found 0");
+  if (request.max_tokens == 0)
+    fields.fail(request.max_tokens_param, "expected at least 1, found 0");
   if (request.max_tokens.has_value() && request.sampling.min_tokens > *request.max_tokens) {
-    fields.fail("min_tokens", fmt::format("expected at most {}, {}, found {}",
-                                          request.max_tokens_param, *request.max_tokens,
-                                          request.sampling.min_tokens));
+    fields.fail("min_tokens",
+                fmt::format("expected at most {}, {}, found {}", request.max_tokens_param,
+                            *request.max_tokens, request.sampling.min_tokens));
   }
   if (fields.failed()) return std::move(*body.error());
   return request;

@@ -205,15 +205,14 @@ std::vector<Prompt> read_prompts(Fields& fields, std::string_view key,
     return !fields.failed();
   };
   const bool is_list = value->is_array();
-  const simdjson::dom::array list = is_list ? array_of(*value)
-                                            : simdjson::dom::array();
+  const simdjson::dom::array list = is_list ? array_of(*value) : simdjson::dom::array();
   if (!is_list || list.size() == 0 || (*list.begin()).is_number()) {
     add(name, *value);
     return prompts;
   }
   if (list.size() > limits.max_prompts) {
-    fields.fail(key, fmt::format("expected at most {} prompts, found {}", limits.max_prompts,
-                                 list.size()));
+    fields.fail(
+        key, fmt::format("expected at most {} prompts, found {}", limits.max_prompts, list.size()));
     return prompts;
   }
   for (const simdjson::dom::element item : list) {

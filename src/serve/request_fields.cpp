@@ -76,9 +76,8 @@ std::optional<int64_t> Fields::integer(std::string_view key, int64_t low, int64_
   if (!number.has_value()) {
     fail_type(key, "an integer", *value);
   } else if (*number < low || *number > high) {
-    fail(key, high == INT64_MAX
-                  ? fmt::format("expected at least {}, found {}", low, *number)
-                  : fmt::format("expected {} to {}, found {}", low, high, *number));
+    fail(key, high == INT64_MAX ? fmt::format("expected at least {}, found {}", low, *number)
+                                : fmt::format("expected {} to {}, found {}", low, high, *number));
     return std::nullopt;
   }
   return number;
@@ -144,8 +143,8 @@ std::vector<int32_t> Fields::token_ids(std::string_view key, size_t limit) {
   for (const element item : *list) {
     const std::optional<int64_t> id = as_integer(item);
     if (!id.has_value() || *id < 0 || *id >= static_cast<int64_t>(limit)) {
-      fail_type(fmt::format("{}[{}]", key, ids.size()),
-                fmt::format("a token id below {}", limit), item);
+      fail_type(fmt::format("{}[{}]", key, ids.size()), fmt::format("a token id below {}", limit),
+                item);
       return {};
     }
     ids.push_back(static_cast<int32_t>(*id));

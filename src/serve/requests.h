@@ -17,10 +17,10 @@ namespace lockstep::serve {
 
 /// What a request is checked against.
 struct RequestLimits {
-  size_t n_tokens = 0;       // of the vocabulary: ids are below
-  int64_t max_length = 0;    // tokens of prompt and answer together
-  int64_t max_logprobs = 20; // as vLLM's --max-logprobs
-  int64_t max_choices = 128; // of one prompt
+  size_t n_tokens = 0;        // of the vocabulary: ids are below
+  int64_t max_length = 0;     // tokens of prompt and answer together
+  int64_t max_logprobs = 20;  // as vLLM's --max-logprobs
+  int64_t max_choices = 128;  // of one prompt
   size_t max_prompts = 2048;
 };
 

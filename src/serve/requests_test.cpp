@@ -76,8 +76,8 @@ TEST(CompletionRequest, SaysWhatIsWrong) {
       {R"({"prompt":"a","min_tokens":17})", "min_tokens", "at most max_tokens, 16"},
       {R"({"prompt":"a","truncate_prompt_tokens":0})", "truncate_prompt_tokens", "found 0"},
       {R"({"prompt":"a","response_format":{"type":"xml"}})", "response_format.type", "\"xml\""},
-      {R"({"prompt":"a","response_format":{"type":"json_schema"}})",
-       "response_format.json_schema", "found none"},
+      {R"({"prompt":"a","response_format":{"type":"json_schema"}})", "response_format.json_schema",
+       "found none"},
       {R"({"prompt":"a","response_format":{"type":"json_schema","json_schema":{}}})",
        "response_format.json_schema.schema", "found none"},
       {R"({"prompt":"a","structured_outputs":{"regex":"a+"}})", "structured_outputs.regex",
@@ -178,9 +178,9 @@ TEST(ChatRequest, MakesMessagesWhatTemplatesExpect) {
 
 TEST(OtherRequests, SayWhatIsWrong) {
   EXPECT_EQ(error_of(parse_embeddings_request(R"({})", kLimits)).param, "input");
-  EXPECT_EQ(error_of(parse_embeddings_request(R"({"input":"a","encoding_format":"x"})", kLimits))
-                .param,
-            "encoding_format");
+  EXPECT_EQ(
+      error_of(parse_embeddings_request(R"({"input":"a","encoding_format":"x"})", kLimits)).param,
+      "encoding_format");
   EXPECT_EQ(error_of(parse_embeddings_request(R"({"input":"a","pooling":"x"})", kLimits)).param,
             "pooling");
   EXPECT_EQ(error_of(parse_tokenize_request(R"({})", kLimits)).param, "prompt");
