@@ -15,9 +15,9 @@ constexpr int kMaxRanks = 64;
 
 }  // namespace
 
-void ModelOptions::add_to(CLI::App& command) {
+void ModelOptions::add_to(CLI::App& command, const char* name) {
   command
-      .add_option("MODEL", model,
+      .add_option(name, model,
                   "folder in Hugging Face layout, or a Hub id (org/name[@revision])")
       ->required();
   command.add_option("--dtype", dtype,

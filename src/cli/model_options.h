@@ -20,7 +20,8 @@ struct ModelOptions {
   std::vector<std::string> custom_architectures;
   bool quiet = false;  // no notices: they were said already
 
-  void add_to(CLI::App& command);
+  /// `name` is the model's: an option "--model,MODEL" may also be given by place.
+  void add_to(CLI::App& command, const char* name = "MODEL");
   /// Loads ports, opens, traces, audits; says the notices on stderr.
   Model open() const;
   /// Ready to run: `sizes` with threads, devices and kernels as the user wants them.

@@ -1,6 +1,7 @@
 // The routes of the server: OpenAI's API over one engine. Names and answers are vLLM's.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <chrono>
@@ -89,7 +90,7 @@ class Api {
   std::multimap<std::string, Route> routes_;
   boost::asio::thread_pool workers_{1};
   size_t n_requests_ = 0;
-  bool draining_ = false;
+  std::atomic<bool> draining_ = false;  // set by another thread
 };
 
 }  // namespace lockstep::serve

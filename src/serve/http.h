@@ -86,6 +86,7 @@ class HttpServer {
   void drain();
   /// From any thread: run() returns soon; connections are cut.
   void stop();
+  void stop_after(std::chrono::milliseconds time);
   /// From the server's thread.
   HttpCounts counts() const;
   /// What turns a request down that could not be understood; set before run(). The default has no

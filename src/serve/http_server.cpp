@@ -127,6 +127,7 @@ struct HttpServer::Impl {
   bool draining = false;
   asio::io_context context{1};
   tcp::acceptor acceptor{context};
+  asio::steady_timer end{context};
 };
 
 class Connection final : public Exchange, public std::enable_shared_from_this<Connection> {
@@ -534,6 +535,15 @@ void HttpServer::drain() {
 }
 
 void HttpServer::stop() { impl_->context.stop(); }
+
+void HttpServer::stop_after(std::chrono::milliseconds time) {
+  asio::post(impl_->context, [impl = impl_.get(), time] {
+    impl->end.expires_after(time);
+    impl->end.async_wait([impl](error_code error) {
+      if (!error) impl->context.stop();
+    });
+  });
+}
 
 HttpCounts HttpServer::counts() const { return {impl_->connections.size(), impl_->n_active}; }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,6 +23,10 @@ struct ServedModel {
   std::optional<text::TokenBytes> token_bytes;  // where there is a tokenizer
   std::optional<ChatTemplate> chat_template;
   std::string chat_template_problem;  // why there is none
+
+  /// The text side of a model folder; `chat_template` is a file or a template's text to take
+  /// instead of the folder's, empty for none. Throws for files that are there and cannot be read.
+  static ServedModel open(const std::filesystem::path& folder, const std::string& chat_template);
 
   const std::string& name() const { return names.front(); }
   /// Whether requests for `model` are for this one; the empty name is.
