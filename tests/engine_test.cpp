@@ -93,6 +93,7 @@ TEST(EngineTest, TwoThousandRequestsOfStorytellerHaveTheirOwnTokens) {
   small.max_batch_size = 24;
   small.max_batched_tokens = 40;
   small.cache_tokens = 320;
+  small.page_size = 4;
   EngineOptions one;
   one.max_batch_size = 1;
   const Schedule schedules[] = {{"one at a time", one, 150, 0, 1},
@@ -124,6 +125,7 @@ TEST_P(EngineFixtureTest, TokensAreTheRequestsOwn) {
   batch.max_snapshots = 6;
   EngineOptions small = batch;
   small.max_length = small.cache_tokens = 160;
+  small.page_size = 8;
   const Schedule schedules[] = {{"batch", batch, 50}, {"few pages", small, 60, 0.2, 30}};
   for (const Schedule& schedule : schedules) {
     const Tally tally = run_schedule(GetParam(), schedule, alone, random);
@@ -255,6 +257,7 @@ TEST(EngineTest, SeedsGiveTheSameTokensWhateverTheBatch) {
   small.max_batch_size = 16;
   small.max_batched_tokens = 32;
   small.cache_tokens = 300;
+  small.page_size = 4;
   EngineClient alone("storyteller", one), together("storyteller", small);
   std::vector<uint64_t> ids;
   for (const Request& request : requests) ids.push_back(together.submit(request));
