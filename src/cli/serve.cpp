@@ -66,7 +66,8 @@ serve::ServedModel served_model(const ServeOptions& options, const Model& model)
 std::vector<std::string> collisions(const ServeOptions& options, const Model& model) {
   std::vector<std::string> found;
   const std::string class_name = model.architecture->class_name;
-  for (const Registry::Entry& entry : Registry().entries()) {
+  const Registry built_in;
+  for (const Registry::Entry& entry : built_in.entries()) {
     if (entry.architecture != model.architecture && entry.architecture->class_name == class_name) {
       found.push_back(fmt::format("{} is both built in and a custom architecture; the custom one "
                                   "runs",

@@ -137,10 +137,10 @@ asio::awaitable<void> Api::completions(Exchange& exchange) {
       truncate_prompt(generation.prompts.back(), request.truncate_prompt_tokens,
                       engine_.max_length() - request.max_tokens.value_or(0));
     }
-    return std::nullopt;
+    generation.request = &request;
+    return constrain(generation);
   });
   if (problem.has_value()) co_return co_await fail(exchange, *problem);
-  generation.request = &request;
   generation.prompt_param = "prompt";
   generation.head = {"cmpl-" + random_id(), seconds_now(), model_.name()};
   co_await generate(exchange, generation);
@@ -199,11 +199,11 @@ asio::awaitable<void> Api::chat_completions(Exchange& exchange) {
             find_tool_style(std::get<std::string>(with), std::get<std::string>(without));
       }
     }
-    return std::nullopt;
+    generation.request = &request;
+    generation.chat = &request;
+    return constrain(generation);
   });
   if (problem.has_value()) co_return co_await fail(exchange, *problem);
-  generation.request = &request;
-  generation.chat = &request;
   generation.prompt_param = "messages";
   generation.head = {"chatcmpl-" + random_id(), seconds_now(), model_.name()};
   co_await generate(exchange, generation);

@@ -25,7 +25,7 @@ std::optional<ApiError> Api::Generation::start(const ServedModel& model, Engine&
     const size_t p = prompt_of(i);
     const size_t offset = echoes() ? text::count_code_points(prompt_texts[p].text) : 0;
     outputs.emplace_back(model, *request, prompts[p].ids, offset);
-    if (tool_style != ToolStyle::kNone) tools.emplace_back(tool_style);
+    if (tool_style != ToolStyle::kNone) tools.emplace_back(tool_style, tool_name);
   }
   for (size_t i = 0; i < n_open; ++i) {
     Request one;
@@ -35,7 +35,7 @@ std::optional<ApiError> Api::Generation::start(const ServedModel& model, Engine&
     if (one.params.seed) *one.params.seed += i % n;
     one.priority = static_cast<int32_t>(request->priority);
     if (request_time.count() > 0) one.deadline = Clock::now() + request_time;
-    if (make_mask) one.mask = make_mask();
+    if (grammar) one.mask = std::make_shared<GrammarMask>(grammar, *trie);
     if (auto error = calls->submit(std::move(one), prompt_param)) return error;
   }
   return std::nullopt;

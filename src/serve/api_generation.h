@@ -22,8 +22,10 @@ struct Api::Generation {
   AnswerHead head;
   std::vector<EncodedPrompt> prompts;
   std::string prompt_param;  // "prompt" or "messages"
-  std::function<std::shared_ptr<TokenMask>()> make_mask;
+  std::shared_ptr<const Grammar> grammar;  // of the answers; null: any text
+  const TokenTrie* trie = nullptr;         // with `grammar`
   ToolStyle tool_style = ToolStyle::kNone;
+  std::string tool_name;  // with kArguments
 
   std::vector<PromptText> prompt_texts;  // one a prompt, where they are echoed
   std::vector<ChoiceOutput> outputs;

@@ -44,7 +44,8 @@ Server::~Server() {
 
 std::string Server::url() const {
   const std::string& host = options_.http.host;
-  return fmt::format(host.find(':') == host.npos ? "http://{}:{}" : "http://[{}]:{}", host, port());
+  const bool is_ipv6 = host.find(':') != host.npos;
+  return fmt::format("http://{}:{}", is_ipv6 ? "[" + host + "]" : host, port());
 }
 
 void Server::run() { http_->run(); }

@@ -18,6 +18,8 @@ size_t partial_tag(std::string_view text, std::string_view tag) {
   return 0;
 }
 
+std::string new_call_id() { return "call_" + random_id().substr(0, 24); }
+
 bool is_blank(std::string_view text) { return text.find_first_not_of(kSpaces) == text.npos; }
 
 }  // namespace
@@ -35,7 +37,7 @@ bool ToolParser::take_call(std::string_view json, Delta& delta) {
   if (!call.is_object() || !call.contains("name") || !call["name"].is_string()) return false;
   const char* key = call.contains("arguments") ? "arguments" : "parameters";
   Json arguments = call.contains(key) ? call[key] : Json::object();
-  ToolCall taken{"call_" + random_id().substr(0, 24), call["name"].get<std::string>(), ""};
+  ToolCall taken{new_call_id(), call["name"].get<std::string>(), ""};
   taken.arguments =
       arguments.is_string() ? arguments.get<std::string>() : dump_json(arguments);
   delta.calls.push_back(std::move(taken));
@@ -78,7 +80,7 @@ ToolParser::Delta ToolParser::push(std::string_view text) {
     take_tagged(delta);
   } else if (style_ == ToolStyle::kNone) {
     delta.text = std::exchange(waiting_, {});
-  } else {
+  } else if (style_ == ToolStyle::kBare) {
     // A call is the whole answer or none of it.
     const size_t first = waiting_.find_first_not_of(kSpaces);
     if (first != waiting_.npos && waiting_[first] != '{') {
@@ -91,7 +93,12 @@ ToolParser::Delta ToolParser::push(std::string_view text) {
 
 ToolParser::Delta ToolParser::finish() {
   Delta delta;
-  const bool is_call = style_ == ToolStyle::kBare && take_call(waiting_, delta);
+  bool is_call = style_ == ToolStyle::kBare && take_call(waiting_, delta);
+  if (style_ == ToolStyle::kArguments) {
+    delta.calls.push_back({new_call_id(), name_, waiting_});
+    ++n_calls_;
+    is_call = true;
+  }
   if (!is_call && !(n_calls_ > 0 && is_blank(waiting_))) delta.text = waiting_;
   waiting_.clear();
   return delta;

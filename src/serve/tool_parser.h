@@ -15,6 +15,7 @@ enum class ToolStyle : uint8_t {
   kNone,    // the text is all text
   kTagged,  // Hermes, Qwen: <tool_call>{"name": ..., "arguments": {...}}</tool_call>, any number
   kBare,    // Llama 3: the whole answer is {"name": ..., "parameters": {...}}
+  kArguments,  // the whole answer is the arguments of a function that is known
 };
 
 /// How the model of a chat template writes calls, found by what the template itself writes.
@@ -23,7 +24,9 @@ ToolStyle find_tool_style(std::string_view rendered_with_tools,
 
 class ToolParser {
  public:
-  explicit ToolParser(ToolStyle style) : style_(style) {}
+  /// `name` is the function's, of kArguments.
+  explicit ToolParser(ToolStyle style, std::string name = {})
+      : style_(style), name_(std::move(name)) {}
 
   struct Delta {
     std::string text;
@@ -40,7 +43,7 @@ class ToolParser {
   bool take_call(std::string_view json, Delta& delta);
 
   ToolStyle style_;
-  std::string waiting_;
+  std::string name_, waiting_;
   size_t n_calls_ = 0;
 };
 
