@@ -235,7 +235,8 @@ asio::awaitable<void> Api::collect(Exchange& exchange, Generation& generation) {
     if (items.empty()) co_return;
     for (Mailbox::Item& item : items) {
       if (item.event.finish == FinishReason::kError) {
-        co_return co_await fail(exchange, engine_error(item.event));
+        const ApiError error = engine_error(item.event);
+        co_return co_await fail(exchange, error);
       }
       append(choices[item.choice], generation.take(item.choice, std::move(item.event), model_));
     }
@@ -263,9 +264,9 @@ asio::awaitable<void> Api::collect(Exchange& exchange, Generation& generation) {
   }
   const bool details = options_.enable_prompt_tokens_details;
   if (generation.chat == nullptr) {
-    co_await answer(exchange, completion_answer(generation.head, std::move(parts),
-                                                generation.usage, details));
-    co_return;
+    const Json whole =
+        completion_answer(generation.head, std::move(parts), generation.usage, details);
+    co_return co_await answer(exchange, whole);
   }
   Json whole = chat_answer(generation.head, std::move(parts), generation.usage, details);
   if (generation.request->prompt_logprobs.has_value()) {
@@ -319,7 +320,9 @@ asio::awaitable<void> Api::stream(Exchange& exchange, Generation& generation) {
                            chat.has_value() ? "chat.completion.chunk" : "text_completion",
                            generation.usage, options_.enable_prompt_tokens_details));
   }
-  if (co_await exchange.write(last + kSseDone)) co_await exchange.end();
+  last += kSseDone;
+  const bool sent = co_await exchange.write(std::move(last));
+  if (sent) co_await exchange.end();
 }
 
 }  // namespace lockstep::serve

@@ -252,11 +252,13 @@ asio::awaitable<bool> Connection::read_head() {
   if (timed_out_) {
     co_await turn_down(408, "the headers took too long");
   } else if (error == http::error::header_limit) {
-    co_await turn_down(431, fmt::format("headers: expected at most {} bytes",
-                                        server_->options.max_header_bytes));
+    std::string message =
+        fmt::format("headers: expected at most {} bytes", server_->options.max_header_bytes);
+    co_await turn_down(431, std::move(message));
   } else if (error.category() == http::make_error_code(http::error::bad_method).category() &&
              error != http::error::end_of_stream && error != http::error::partial_message) {
-    co_await turn_down(400, "not an HTTP request: " + error.message());
+    std::string message = "not an HTTP request: " + error.message();
+    co_await turn_down(400, std::move(message));
   }
   co_return false;
 }
@@ -317,7 +319,9 @@ asio::awaitable<bool> Connection::read_body() {
     co_return false;
   }
   if (lower(request_.header("expect")) == "100-continue") {
-    if (!co_await send("HTTP/1.1 100 Continue\r\n\r\n")) co_return false;
+    std::string go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    const bool sent = co_await send(std::move(go_on));
+    if (!sent) co_return false;
   }
   const TimePoint start = SteadyClock::now();
   const auto part = std::make_unique<std::array<char, kReadBytes>>();
@@ -337,7 +341,8 @@ asio::awaitable<bool> Connection::read_body() {
       keep_alive_ = false;
       if (error.category() == http::make_error_code(http::error::bad_chunk).category() &&
           error != http::error::partial_message) {
-        co_await turn_down(400, "the body: " + error.message());
+        std::string message = "the body: " + error.message();
+        co_await turn_down(400, std::move(message));
       }
       co_return false;
     }
@@ -404,23 +409,31 @@ asio::awaitable<void> Connection::respond(HttpResponse response) {
   const bool has_body = request_.method != "HEAD";
   std::string bytes = head_text(response, keep_alive_, true, response.body.size());
   if (has_body) bytes += response.body;
-  if (co_await send(std::move(bytes)) && unread_) co_await linger();
+  const bool sent = co_await send(std::move(bytes));
+  if (sent && unread_) co_await linger();
 }
 
 asio::awaitable<bool> Connection::begin(HttpResponse head) {
   answered_ = true;
   if (server_->draining || !chunked_) keep_alive_ = false;
-  co_return co_await send(head_text(head, keep_alive_, chunked_, std::nullopt));
+  std::string bytes = head_text(head, keep_alive_, chunked_, std::nullopt);
+  const bool sent = co_await send(std::move(bytes));
+  co_return sent;
 }
 
+// GCC 12 destroys the operands of ?: twice in a co_await: such choices are made before.
 asio::awaitable<bool> Connection::write(std::string part) {
   if (part.empty()) co_return !is_gone_;
-  co_return co_await send(chunked_ ? fmt::format("{:x}\r\n{}\r\n", part.size(), part)
-                                   : std::move(part));
+  if (chunked_) part = fmt::format("{:x}\r\n{}\r\n", part.size(), part);
+  const bool sent = co_await send(std::move(part));
+  co_return sent;
 }
 
 asio::awaitable<bool> Connection::end() {
-  co_return chunked_ ? co_await send("0\r\n\r\n") : !is_gone_;
+  if (!chunked_) co_return !is_gone_;
+  std::string last = "0\r\n\r\n";
+  const bool sent = co_await send(std::move(last));
+  co_return sent;
 }
 
 // While a request is answered its client sends nothing, unless it leaves.

@@ -65,9 +65,10 @@ void ToolParser::take_tagged(Delta& delta) {
     if (close == waiting_.npos) return;
     const size_t end = close + kClose.size();
     const std::string_view all = waiting_;
-    if (!is_blank(all.substr(0, open))) delta.text += all.substr(0, open);
-    if (!take_call(all.substr(begin, close - begin), delta)) {
-      delta.text += all.substr(open, end - open);
+    if (take_call(all.substr(begin, close - begin), delta)) {
+      delta.text += all.substr(0, all.substr(0, open).find_last_not_of(kSpaces) + 1);
+    } else {
+      delta.text += all.substr(0, end);
     }
     waiting_.erase(0, end);
   }
