@@ -7,6 +7,7 @@
 #include <random>
 
 #include "runtime/engine.h"
+#include "runtime/logprobs.h"
 #include "support.h"
 
 namespace lockstep::test {
@@ -14,6 +15,7 @@ namespace lockstep::test {
 /// What came of one request.
 struct Outcome {
   std::vector<int32_t> tokens;
+  std::vector<float> logprobs;  // of the tokens, where asked for
   std::vector<TokenEvent> events;
   const TokenEvent& last() const { return events.back(); }
   bool is_over() const { return !events.empty() && last().finish != FinishReason::kNone; }
@@ -41,6 +43,7 @@ class EngineClient {
       Outcome& outcome = outcomes_[event.id];
       EXPECT_FALSE(outcome.is_over()) << "an event after the last of request " << event.id;
       if (event.token) outcome.tokens.push_back(*event.token);
+      if (event.logprobs) outcome.logprobs.push_back(event.logprobs->chosen.logprob);
       outcome.events.push_back(std::move(event));
     });
   }
@@ -83,6 +86,7 @@ class AloneText {
 
   struct Text {
     std::vector<int32_t> tokens;
+    std::vector<float> logprobs;
     std::vector<double> margins;  // of the chosen token's logit over the next one's
   };
   const Text& of(const Request& request) {
@@ -96,6 +100,9 @@ class AloneText {
     for (;;) {
       text.tokens.push_back(argmax(logits, 0));
       std::vector<double> row = to_doubles(logits);
+      text.logprobs.push_back(
+          position_logprobs(std::vector<float>(row.begin(), row.end()), text.tokens.back(), 0, ids_)
+              .chosen.logprob);
       std::ranges::nth_element(row, row.begin() + 1, std::greater());
       text.margins.push_back(row[0] - row[1]);
       if (ends && std::ranges::find(ends_, text.tokens.back()) != ends_.end()) break;
@@ -110,7 +117,7 @@ class AloneText {
 
  private:
   Pipeline pipeline_;
-  std::vector<int32_t> ends_;
+  std::vector<int32_t> ends_, ids_;
   using Key = std::tuple<std::vector<int32_t>, int64_t, bool>;
   std::map<Key, Text> texts_;
 };
@@ -129,6 +136,7 @@ class RandomRequests {
       const std::vector<int32_t> rest = ids(1 + below(longest_prompt / 4), vocab_size);
       prompt.insert(prompt.end(), rest.begin(), rest.end());
       requests_.push_back(greedy_request(std::move(prompt), 1 + below(most_tokens)));
+      requests_.back().params.logprobs = 0;
       // Random prompts end soon, most of them.
       requests_.back().params.ignore_eos = below(8) != 0;
     }

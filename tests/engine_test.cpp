@@ -25,15 +25,15 @@ struct Schedule {
 
 struct Tally {
   size_t n_compared = 0, n_tokens = 0, n_different = 0, n_cancelled = 0;
+  size_t n_other_bits = 0;  // of the logprobs
   EngineStats stats;
 };
 
-// Submits, keeps `at_once` alive, and compares every text that came to its end with the same
-// request alone; a cancelled one as far as it came.
-Tally run_schedule(const std::string& model, const Schedule& schedule, AloneText& alone,
-                   RandomRequests& random) {
+// Submits, keeps `at_once` alive, and compares every text with that of the same request alone; a
+// cancelled one as far as it came.
+void run_schedule(const std::string& model, const Schedule& schedule, AloneText& alone,
+                  RandomRequests& random, Tally& tally) {
   EngineClient client(model, schedule.options);
-  Tally tally;
   std::vector<std::pair<uint64_t, Request>> sent;
   std::atomic<size_t> n_alive = 0;
   for (size_t i = 0; i < schedule.n_requests; ++i) {
@@ -57,17 +57,20 @@ Tally run_schedule(const std::string& model, const Schedule& schedule, AloneText
       ADD_FAILURE() << "request " << id << " has no end";
       continue;
     }
-    std::vector<int32_t> expected = alone.of(request).tokens;
+    const AloneText::Text& text = alone.of(request);
+    size_t n = text.tokens.size();
     if (outcome.last().finish == FinishReason::kAbort) {
       ++tally.n_cancelled;
-      EXPECT_LE(outcome.tokens.size(), expected.size());
-      expected.resize(std::min(expected.size(), outcome.tokens.size()));
+      EXPECT_LE(outcome.tokens.size(), n);
+      n = std::min(n, outcome.tokens.size());
     }
     ++tally.n_compared;
-    tally.n_tokens += expected.size();
-    EXPECT_EQ(outcome.tokens.size(), expected.size());
-    for (size_t i = 0; i < std::min(expected.size(), outcome.tokens.size()); ++i) {
-      tally.n_different += outcome.tokens[i] != expected[i];
+    tally.n_tokens += n;
+    ASSERT_EQ(outcome.tokens.size(), n);
+    ASSERT_EQ(outcome.logprobs.size(), n);
+    for (size_t i = 0; i < n; ++i) {
+      tally.n_different += outcome.tokens[i] != text.tokens[i];
+      tally.n_other_bits += outcome.logprobs[i] != text.logprobs[i];
     }
   }
   expect_all_given_back(client.engine());
@@ -79,12 +82,12 @@ Tally run_schedule(const std::string& model, const Schedule& schedule, AloneText
       static_cast<size_t>(tally.stats.n_preemptions),
       static_cast<size_t>(tally.stats.n_prefix_hits),
       static_cast<size_t>(tally.stats.n_prefix_queries));
-  return tally;
 }
 
 TEST(EngineTest, TwoThousandRequestsOfStorytellerHaveTheirOwnTokens) {
   AloneText alone("storyteller");
-  RandomRequests random(1, alone.vocab_size(), 220, 90, 24);
+  RandomRequests random(1, alone.vocab_size(), 160, 90, 24),
+      longer(2, alone.vocab_size(), 60, 32, 60);
   EngineOptions batch;
   EngineOptions without_cache;
   without_cache.prefix_caching = false;
@@ -103,11 +106,13 @@ TEST(EngineTest, TwoThousandRequestsOfStorytellerHaveTheirOwnTokens) {
                                 {"few pages and cancellations", small, 400, 0.3, 60}};
   Tally all;
   for (const Schedule& schedule : schedules) {
-    const Tally tally = run_schedule("storyteller", schedule, alone, random);
+    const bool is_small = schedule.options.cache_tokens == small.cache_tokens;
+    Tally tally;
+    run_schedule("storyteller", schedule, alone, is_small ? longer : random, tally);
+    EXPECT_EQ(tally.n_other_bits, 0u) << schedule.name;
     all.n_compared += tally.n_compared;
     EXPECT_EQ(tally.n_different, 0u) << schedule.name;
-    const bool is_small = schedule.options.cache_tokens == small.cache_tokens;
-    EXPECT_EQ(tally.stats.n_preemptions > 0, is_small) << schedule.name;
+    EXPECT_EQ(tally.stats.n_preemptions > 50, is_small) << schedule.name;
     EXPECT_EQ(tally.stats.n_prefix_hits > 0, schedule.options.prefix_caching) << schedule.name;
     EXPECT_EQ(tally.n_cancelled > 0, schedule.cancelled > 0) << schedule.name;
   }
@@ -118,19 +123,24 @@ class EngineFixtureTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EngineFixtureTest, TokensAreTheRequestsOwn) {
   AloneText alone(GetParam());
-  RandomRequests random(7, alone.vocab_size(), 25, 100, 12);
+  RandomRequests random(7, alone.vocab_size(), 25, 100, 12),
+      longer(8, alone.vocab_size(), 15, 28, 50);
   EngineOptions batch;
   batch.max_batch_size = 12;
   batch.max_batched_tokens = 64;
   batch.max_snapshots = 6;
   EngineOptions small = batch;
-  small.max_length = small.cache_tokens = 160;
-  small.page_size = 8;
+  small.max_length = small.cache_tokens = 120;
+  small.page_size = 4;
   const Schedule schedules[] = {{"batch", batch, 50}, {"few pages", small, 60, 0.2, 30}};
   for (const Schedule& schedule : schedules) {
-    const Tally tally = run_schedule(GetParam(), schedule, alone, random);
+    const bool is_small = schedule.options.cache_tokens == small.cache_tokens;
+    Tally tally;
+    run_schedule(GetParam(), schedule, alone, is_small ? longer : random, tally);
+    EXPECT_EQ(tally.n_other_bits, 0u) << schedule.name;
     EXPECT_EQ(tally.n_different, 0u) << schedule.name;
     EXPECT_GT(tally.stats.n_prefix_hits, 0u) << schedule.name;
+    EXPECT_EQ(tally.stats.n_preemptions > 0, is_small && tally.stats.n_pages > 0) << schedule.name;
   }
 }
 

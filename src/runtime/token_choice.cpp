@@ -1,6 +1,7 @@
 #include "runtime/token_choice.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -21,12 +22,9 @@ double weight(const Candidate& candidate, float most) noexcept {
   return std::exp(candidate.logit - most);
 }
 
-// The likeliest candidates, in order, up to the one with which their weights reach `share` of all.
-// Sorted in growing pieces: mostly few are needed.
-size_t sort_share(std::span<Candidate> candidates, double share, float most) noexcept {
-  double total = 0;
-  for (const Candidate& candidate : candidates) total += weight(candidate, most);
-  const double wanted = share * total;
+// The likeliest candidates, in order, up to the one with which their weights reach `wanted`. Sorted
+// in growing pieces: mostly few are needed.
+size_t sort_share(std::span<Candidate> candidates, double wanted, float most) noexcept {
   double sum = 0;
   size_t sorted = 0;
   for (size_t i = 0; i < candidates.size(); ++i) {
@@ -40,6 +38,57 @@ size_t sort_share(std::span<Candidate> candidates, double share, float most) noe
     sum += weight(candidates[i], most);
   }
   return candidates.size();
+}
+
+// How many logits, and which share of the weights, lie how far below the largest: what tells where
+// the top K or the top P end, but for the steps of an eighth, without sorting a vocabulary.
+class Depths {
+ public:
+  void add(float below, double w) noexcept {
+    const auto step = static_cast<size_t>(std::min(below * kSteps, kLast));
+    ++counts_[step];
+    weights_[step] += w;
+    total_ += w;
+  }
+  double total() const noexcept { return total_; }
+  // Less than this below the largest are at least the `k` likeliest; infinity: perhaps all.
+  float depth_of_count(int64_t k) const noexcept { return depth_of(counts_, k); }
+  // The same of those whose weights reach `wanted`.
+  float depth_of_weight(double wanted) const noexcept { return depth_of(weights_, wanted); }
+
+ private:
+  static constexpr float kSteps = 8, kLast = 255;
+
+  template <class Number>
+  static float depth_of(const std::array<Number, 256>& numbers, Number wanted) noexcept {
+    Number sum = 0;
+    for (size_t step = 0; step + 2 < numbers.size(); ++step) {
+      sum += numbers[step];
+      // One step more, for what sums in another order differ by.
+      if (sum >= wanted) return static_cast<float>(step + 2) / kSteps;
+    }
+    return std::numeric_limits<float>::infinity();
+  }
+  std::array<int64_t, 256> counts_{};
+  std::array<double, 256> weights_{};
+  double total_ = 0;
+};
+
+// The `k` likeliest, in order.
+std::span<Candidate> take_top(std::span<Candidate> candidates, size_t k) noexcept {
+  if (k < candidates.size()) {
+    std::nth_element(candidates.begin(), candidates.begin() + static_cast<ptrdiff_t>(k) - 1,
+                     candidates.end(), is_before);
+    candidates = candidates.first(k);
+  }
+  std::ranges::sort(candidates, is_before);
+  return candidates;
+}
+
+double sum_of(std::span<const Candidate> candidates, float most) noexcept {
+  double sum = 0;
+  for (const Candidate& candidate : candidates) sum += weight(candidate, most);
+  return sum;
 }
 
 }  // namespace
@@ -142,24 +191,38 @@ std::optional<int32_t> TokenChoice::draw(std::span<const float> logits,
   if (best < 0) return std::nullopt;
   const auto temperature = static_cast<float>(params_.temperature);
   const float most = logits[best] / temperature;
-  const float least =
-      params_.min_p > 0 ? most + std::log(static_cast<float>(params_.min_p)) : kForbidden;
+  if (!std::isfinite(most)) return std::nullopt;
+  float least = params_.min_p > 0 ? most + std::log(static_cast<float>(params_.min_p)) : kForbidden;
+  const bool cuts_k = params_.top_k > 0 && static_cast<size_t>(params_.top_k) < logits.size();
+  const bool cuts_p = params_.top_p < 1;
+  double wanted = 0;
+  if (cuts_k || cuts_p) {
+    Depths depths;
+    for (const float logit : logits) {
+      const float x = logit / temperature;
+      if (x >= least && x > kForbidden) depths.add(most - x, cuts_k ? 0 : std::exp(x - most));
+    }
+    wanted = params_.top_p * depths.total();
+    least = std::max(least, most - (cuts_k ? depths.depth_of_count(params_.top_k)
+                                           : depths.depth_of_weight(wanted)));
+  }
   std::vector<Candidate>& all = scratch.candidates;
   all.clear();
   for (size_t i = 0; i < logits.size(); ++i) {
-    const float logit = logits[i] / temperature;
-    if (logit >= least && logit > kForbidden) all.push_back({logit, static_cast<int32_t>(i)});
+    const float x = logits[i] / temperature;
+    if (x >= least && x > kForbidden) all.push_back({x, static_cast<int32_t>(i)});
   }
   std::span<Candidate> kept = all;
-  if (params_.top_k > 0 && static_cast<size_t>(params_.top_k) < kept.size()) {
-    std::nth_element(kept.begin(), kept.begin() + params_.top_k - 1, kept.end(), is_before);
-    kept = kept.first(static_cast<size_t>(params_.top_k));
+  if (cuts_k) kept = take_top(kept, static_cast<size_t>(params_.top_k));
+  if (cuts_p) {
+    if (cuts_k) wanted = params_.top_p * sum_of(kept, most);
+    kept = kept.first(sort_share(kept, wanted, most));
   }
-  if (params_.top_p < 1) {
-    kept = kept.first(sort_share(kept, params_.top_p, most));
-  } else if (kept.size() < all.size()) {
-    std::ranges::sort(kept, is_before);  // one order, whatever nth_element leaves
-  }
+  return draw_one(kept, most);
+}
+
+// In proportion to their weights.
+std::optional<int32_t> TokenChoice::draw_one(std::span<Candidate> kept, float most) const noexcept {
   double total = 0;
   for (Candidate& candidate : kept) {
     const double w = weight(candidate, most);
@@ -168,9 +231,9 @@ std::optional<int32_t> TokenChoice::draw(std::span<const float> logits,
   }
   if (!std::isfinite(total)) return std::nullopt;
   double left = uniform_at(seed_, output_.size()) * total;
-  int32_t chosen = best;
+  int32_t chosen = kept.front().id;
   for (const Candidate& candidate : kept) {
-    if (candidate.logit <= 0) continue;
+    if (candidate.logit <= 0) continue;  // its weight by now
     chosen = candidate.id;
     left -= candidate.logit;
     if (left < 0) break;

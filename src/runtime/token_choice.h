@@ -52,6 +52,8 @@ class TokenChoice {
   bool apply_allowed(ChoiceScratch& scratch) noexcept;
   void apply_bad_words(std::span<float> logits) const noexcept;
   void apply_penalties(std::span<float> logits) const noexcept;
+  std::optional<int32_t> draw_one(std::span<ChoiceScratch::Candidate> kept,
+                                  float most) const noexcept;
   std::optional<int32_t> draw(std::span<const float> logits, ChoiceScratch& scratch) const noexcept;
 
   SamplingParams params_;
