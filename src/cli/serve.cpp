@@ -1,6 +1,4 @@
 // lockstep serve: the OpenAI API over one model.
-#include "serve/server.h"
-
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -10,6 +8,7 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
+#include "serve/server.h"
 
 namespace lockstep::cli {
 namespace {
@@ -69,15 +68,17 @@ std::vector<std::string> collisions(const ServeOptions& options, const Model& mo
   const Registry built_in;
   for (const Registry::Entry& entry : built_in.entries()) {
     if (entry.architecture != model.architecture && entry.architecture->class_name == class_name) {
-      found.push_back(fmt::format("{} is both built in and a custom architecture; the custom one "
-                                  "runs",
-                                  class_name));
+      found.push_back(
+          fmt::format("{} is both built in and a custom architecture; the custom one "
+                      "runs",
+                      class_name));
     }
     for (const std::string& name : options.names) {
       if (name == entry.architecture->slug && name != model.architecture->slug) {
-        found.push_back(fmt::format("--served-model-name {} is the slug of another architecture, "
-                                    "{}",
-                                    name, entry.architecture->class_name));
+        found.push_back(
+            fmt::format("--served-model-name {} is the slug of another architecture, "
+                        "{}",
+                        name, entry.architecture->class_name));
       }
     }
   }
@@ -138,8 +139,9 @@ class DryRun {
 
  private:
   static std::string quoted(const std::string& text) {
-    const bool plain = text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                              "0123456789._-/:@,+=") == text.npos;
+    const bool plain = text.find_first_not_of(
+                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                           "0123456789._-/:@,+=") == text.npos;
     if (plain && !text.empty()) return text;
     std::string out = "'";
     for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -190,13 +192,16 @@ void add_engine_options(CLI::App& command, ServeOptions& options) {
   command.add_option("--max-batched-tokens", engine.max_batched_tokens, "tokens of one step")
       ->capture_default_str()
       ->check(positive);
-  command.add_option("--max-length", engine.max_length,
-                     "tokens of prompt and answer together (default: the model's)")
+  command
+      .add_option("--max-length", engine.max_length,
+                  "tokens of prompt and answer together (default: the model's)")
       ->check(positive);
-  command.add_option("--cache-tokens", engine.cache_tokens,
-                     "tokens the caches hold (default: by memory)")
+  command
+      .add_option("--cache-tokens", engine.cache_tokens,
+                  "tokens the caches hold (default: by memory)")
       ->check(positive);
-  command.add_option("--memory", options.memory_bytes, "bytes to plan for (default: the machine's)")
+  command
+      .add_option("--memory", options.memory_bytes, "bytes to plan for (default: the machine's)")
       ->type_name("BYTES")
       ->check(positive);
   command.add_option("--max-waiting", engine.max_waiting, "requests that may wait; more get 429")
@@ -206,8 +211,9 @@ void add_engine_options(CLI::App& command, ServeOptions& options) {
       ->capture_default_str();
   command.add_flag("--no-enable-prefix-caching", options.no_prefix_caching,
                    "compute every prompt whole");
-  command.add_option("--generation-config", options.generation_config,
-                     "auto: defaults from generation_config.json; vllm: none")
+  command
+      .add_option("--generation-config", options.generation_config,
+                  "auto: defaults from generation_config.json; vllm: none")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "vllm"}));
 }
@@ -217,14 +223,17 @@ void add_server_options(CLI::App& command, ServeOptions& options) {
   command.add_option("--host", server.http.host, "address to listen on")->capture_default_str();
   command.add_option("--port", server.http.port, "port; 0: any that is free, which is printed")
       ->capture_default_str();
-  command.add_option("--api-key", server.api.api_keys,
-                     "key that clients send; may be given more than once; also LOCKSTEP_API_KEY")
+  command
+      .add_option("--api-key", server.api.api_keys,
+                  "key that clients send; may be given more than once; also LOCKSTEP_API_KEY")
       ->type_name("KEY");
-  command.add_option("--served-model-name", options.names,
-                     "what the model is called; id and slug are accepted as well")
+  command
+      .add_option("--served-model-name", options.names,
+                  "what the model is called; id and slug are accepted as well")
       ->type_name("NAME");
-  command.add_option("--chat-template", options.chat_template,
-                     "file, or a template's text, instead of the model's")
+  command
+      .add_option("--chat-template", options.chat_template,
+                  "file, or a template's text, instead of the model's")
       ->type_name("T");
   command.add_option("--pooling", server.api.pooling, "of embeddings: last, mean or cls")
       ->capture_default_str()

@@ -100,9 +100,10 @@ bool Api::is_authorized(const HttpRequest& request) const {
   if (options_.api_keys.empty()) return true;
   constexpr std::string_view kBearer = "bearer ";
   const std::string_view given = request.header("authorization");
-  const bool is_bearer = given.size() > kBearer.size() &&
-                         std::ranges::equal(given.substr(0, kBearer.size()), kBearer,
-                                            [](char a, char b) { return (a | 0x20) == (b | 0x20); });
+  const bool is_bearer =
+      given.size() > kBearer.size() &&
+      std::ranges::equal(given.substr(0, kBearer.size()), kBearer,
+                         [](char a, char b) { return (a | 0x20) == (b | 0x20); });
   if (!is_bearer) return false;
   bool found = false;
   for (const std::string& key : options_.api_keys) {
@@ -139,9 +140,9 @@ std::optional<HttpResponse> Api::check(const HttpRequest& request) const {
                                         : ApiError{404, what + ": there is no such route"}));
   }
   if (std::string_view(route->method) == "POST" && !is_json(request)) {
-    return with_cors(error_response(
-        {415, fmt::format("content-type: expected application/json, found {}",
-                          quote_text(request.header("content-type")))}));
+    return with_cors(
+        error_response({415, fmt::format("content-type: expected application/json, found {}",
+                                         quote_text(request.header("content-type")))}));
   }
   return std::nullopt;
 }
@@ -266,8 +267,10 @@ asio::awaitable<void> Api::health(Exchange& exchange) {
 
 asio::awaitable<void> Api::metrics(Exchange& exchange) {
   const HttpCounts counts = http_counts ? http_counts() : HttpCounts{};
-  HttpResponse response{200, "text/plain; version=0.0.4; charset=utf-8",
-                        metrics_text(model_.name(), engine_.stats(), counts), {}};
+  HttpResponse response{200,
+                        "text/plain; version=0.0.4; charset=utf-8",
+                        metrics_text(model_.name(), engine_.stats(), counts),
+                        {}};
   co_await exchange.respond(std::move(response));
 }
 

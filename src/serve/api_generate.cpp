@@ -20,8 +20,8 @@ int64_t seconds_now() {
 }
 
 ApiError engine_error(const TokenEvent& event) {
-  ApiError error = event.error.has_value() ? to_api_error(*event.error)
-                                           : ApiError{500, "the request failed"};
+  ApiError error =
+      event.error.has_value() ? to_api_error(*event.error) : ApiError{500, "the request failed"};
   log_error("a request failed: " + error.message);
   return error;
 }
@@ -130,8 +130,8 @@ asio::awaitable<void> Api::completions(Exchange& exchange) {
     for (size_t i = 0; i < request.prompts.size(); ++i) {
       const std::string place =
           request.prompts.size() == 1 ? "prompt" : fmt::format("prompt[{}]", i);
-      auto encoded = encode_prompt(model_, std::move(request.prompts[i]),
-                                   request.add_special_tokens, place);
+      auto encoded =
+          encode_prompt(model_, std::move(request.prompts[i]), request.add_special_tokens, place);
       if (auto* error = std::get_if<ApiError>(&encoded)) return std::move(*error);
       generation.prompts.push_back(std::move(std::get<EncodedPrompt>(encoded)));
       truncate_prompt(generation.prompts.back(), request.truncate_prompt_tokens,
@@ -148,8 +148,9 @@ asio::awaitable<void> Api::completions(Exchange& exchange) {
 
 Result<std::string> Api::render(const ChatCompletionRequest& request) const {
   if (!model_.chat_template.has_value()) {
-    return ApiError{400, "messages: the model has no chat template: " +
-                             model_.chat_template_problem + "; give --chat-template",
+    return ApiError{400,
+                    "messages: the model has no chat template: " + model_.chat_template_problem +
+                        "; give --chat-template",
                     "messages"};
   }
   ChatRequest chat;

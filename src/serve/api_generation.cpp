@@ -10,8 +10,8 @@ std::optional<ApiError> Api::Generation::start(const ServedModel& model, Engine&
                                                std::chrono::seconds request_time) {
   std::vector<SamplingParams> params;
   for (const EncodedPrompt& prompt : prompts) {
-    auto made = to_sampling_params(model, engine, *request,
-                                   static_cast<int64_t>(prompt.ids.size()), prompt_param);
+    auto made = to_sampling_params(model, engine, *request, static_cast<int64_t>(prompt.ids.size()),
+                                   prompt_param);
     if (auto* error = std::get_if<ApiError>(&made)) return std::move(*error);
     params.push_back(std::move(std::get<SamplingParams>(made)));
     if (echoes()) prompt_texts.push_back(describe_prompt(model, prompt.ids, prompt.text));

@@ -21,7 +21,7 @@ struct Api::Generation {
   const ChatCompletionRequest* chat = nullptr;  // of a chat
   AnswerHead head;
   std::vector<EncodedPrompt> prompts;
-  std::string prompt_param;  // "prompt" or "messages"
+  std::string prompt_param;                // "prompt" or "messages"
   std::shared_ptr<const Grammar> grammar;  // of the answers; null: any text
   const TokenTrie* trie = nullptr;         // with `grammar`
   ToolStyle tool_style = ToolStyle::kNone;

@@ -73,8 +73,8 @@ OutputDelta ChoiceOutput::push(TokenEvent&& event) {
   if (event.token.has_value()) {
     ++n_tokens_;
     // The token that ends the text is none of it, unless asked for.
-    const bool is_text = event.finish != FinishReason::kStop ||
-                         request_.sampling.include_stop_str_in_output;
+    const bool is_text =
+        event.finish != FinishReason::kStop || request_.sampling.include_stop_str_in_output;
     delta.token_ids.push_back(*event.token);
     add_token(*event.token, is_text, delta);
     if (request_.logprobs.has_value()) {
@@ -87,8 +87,8 @@ OutputDelta ChoiceOutput::push(TokenEvent&& event) {
 
 void ChoiceOutput::add_token(int32_t id, bool is_text, OutputDelta& delta) {
   if (!text_.has_value() || !is_text) return;
-  delta.text = n_tokens_ <= request_.sampling.min_tokens ? text_->push_unstopped(id)
-                                                         : text_->push(id);
+  delta.text =
+      n_tokens_ <= request_.sampling.min_tokens ? text_->push_unstopped(id) : text_->push(id);
   found_stop_string_ = text_->stopped();
 }
 

@@ -16,8 +16,8 @@ namespace lockstep::serve {
 /// A token of a prompt or an answer, where its logprobs are wanted.
 struct TokenRecord {
   int32_t id = 0;
-  std::string text;       // what it adds to the text; empty for the beginning of a character
-  size_t text_offset = 0; // in code points
+  std::string text;        // what it adds to the text; empty for the beginning of a character
+  size_t text_offset = 0;  // in code points
   std::optional<PositionLogprobs> logprobs;  // nothing for the first token of a prompt
 };
 

@@ -102,8 +102,8 @@ Result<SamplingParams> to_sampling_params(const ServedModel& model, const Engine
   if (!asked.stop.empty() && !model.tokenizer.has_value()) {
     return ApiError{400, "stop: the model has no tokenizer", "stop"};
   }
-  params.max_tokens = std::min(
-      room, request.max_tokens.value_or(engine.defaults().max_new_tokens.value_or(room)));
+  params.max_tokens =
+      std::min(room, request.max_tokens.value_or(engine.defaults().max_new_tokens.value_or(room)));
   params.min_tokens = std::min(params.min_tokens, params.max_tokens);
   params.logprobs = request.logprobs;
   params.prompt_logprobs = request.prompt_logprobs;
@@ -125,9 +125,10 @@ std::optional<ApiError> EngineCalls::submit(Request request, const std::string& 
   try {
     const size_t choice = ids_.size();
     ids_.push_back(0);
-    ids_.back() = engine_.submit(std::move(request), [mailbox = mailbox_, choice](TokenEvent&& event) {
-      mailbox->push(choice, std::move(event));
-    });
+    ids_.back() =
+        engine_.submit(std::move(request), [mailbox = mailbox_, choice](TokenEvent&& event) {
+          mailbox->push(choice, std::move(event));
+        });
   } catch (const Error& error) {
     ApiError answer = to_api_error(error);
     if (error.code() == ErrorCode::kResourceExhausted) {

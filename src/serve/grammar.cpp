@@ -16,7 +16,7 @@ enum StringState : uint32_t {
   kHex2After,  // one digit read, which was d: the next is below 8, or it were half a pair
   kHex3,
   kHex4,
-  kTail1,      // one more byte of the character
+  kTail1,  // one more byte of the character
   kTail2,
   kTail3,
   kTail2AfterE0,  // the next is at least a0
@@ -96,7 +96,8 @@ std::optional<uint32_t> escape_state(uint32_t state, unsigned char byte) {
 
 size_t StackSet::FrameHash::operator()(const Frame& frame) const noexcept {
   uint64_t hash = frame.node;
-  for (const uint64_t part : {uint64_t{frame.state}, uint64_t{frame.count}, uint64_t{frame.below}}) {
+  for (const uint64_t part :
+       {uint64_t{frame.state}, uint64_t{frame.count}, uint64_t{frame.below}}) {
     hash = (hash ^ part) * 0x9e3779b97f4a7c15u;
     hash ^= hash >> 29;
   }
@@ -196,9 +197,8 @@ void StackSet::begin_one(NodeId id, StackId below, unsigned char byte, std::vect
 void StackSet::in_literal(const Frame& frame, unsigned char byte, std::vector<StackId>& out) {
   const std::string& text = grammar_.nodes[frame.node].text;
   if (static_cast<unsigned char>(text[frame.state]) != byte) return;
-  out.push_back(frame.state + 1 == text.size()
-                    ? frame.below
-                    : push(frame.node, frame.state + 1, 0, frame.below));
+  out.push_back(frame.state + 1 == text.size() ? frame.below
+                                               : push(frame.node, frame.state + 1, 0, frame.below));
 }
 
 void StackSet::in_string(const Frame& frame, unsigned char byte, std::vector<StackId>& out) {
@@ -315,8 +315,8 @@ void StackSet::in_object(const Frame& frame, unsigned char byte, std::vector<Sta
 void StackSet::in_array(const Frame& frame, unsigned char byte, std::vector<StackId>& out) {
   const GrammarNode& node = grammar_.nodes[frame.node];
   // Beyond what bounds and places tell apart all counts are one.
-  const auto most = static_cast<uint32_t>(
-      std::max<size_t>({node.items.size(), node.min, node.max == GrammarNode::kNoMaximum ? 0 : node.max}));
+  const auto most = static_cast<uint32_t>(std::max<size_t>(
+      {node.items.size(), node.min, node.max == GrammarNode::kNoMaximum ? 0 : node.max}));
   const NodeId item = frame.count < node.items.size() ? node.items[frame.count] : node.rest;
   const bool has_more = frame.count < node.max && item != GrammarNode::kNone;
   if (byte == ']') {
@@ -324,8 +324,7 @@ void StackSet::in_array(const Frame& frame, unsigned char byte, std::vector<Stac
     return;
   }
   if (!has_more) return;
-  const StackId array =
-      push(frame.node, kAfterItem, std::min(frame.count + 1, most), frame.below);
+  const StackId array = push(frame.node, kAfterItem, std::min(frame.count + 1, most), frame.below);
   if (frame.state == kArrayOpen) {
     begin(item, array, byte, out);
   } else if (byte == ',') {

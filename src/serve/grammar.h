@@ -74,8 +74,8 @@ class StackSet {
 
   /// What is known of the inside of a string; nothing where `stack` is at no plain place of one.
   struct Inside {
-    StackId after;           // once it is closed
-    uint32_t n_characters;   // so far
+    StackId after;          // once it is closed
+    uint32_t n_characters;  // so far
     uint32_t min, max;
   };
   std::optional<Inside> inside_string(StackId stack) const;

@@ -25,9 +25,8 @@ TokenTrie::TokenTrie(const text::TokenBytes& bytes, size_t vocab_size, std::vect
     if (!bytes.bytes(token).empty()) tokens_.push_back(token);
   }
   std::erase_if(ends_, [&](int32_t id) { return id < 0 || static_cast<size_t>(id) >= vocab_size; });
-  std::stable_sort(tokens_.begin(), tokens_.end(), [&](int32_t a, int32_t b) {
-    return bytes_.bytes(a) < bytes_.bytes(b);
-  });
+  std::stable_sort(tokens_.begin(), tokens_.end(),
+                   [&](int32_t a, int32_t b) { return bytes_.bytes(a) < bytes_.bytes(b); });
   build_nodes();
   sort_string_tokens();
 }
@@ -153,8 +152,8 @@ bool GrammarMask::accepts(StackId stack, std::string_view bytes) {
 }
 
 void GrammarMask::fill_in_string(const StackSet::Inside& inside, Mask& mask) {
-  const uint32_t room = inside.max == GrammarNode::kNoMaximum ? inside.max
-                                                              : inside.max - inside.n_characters;
+  const uint32_t room =
+      inside.max == GrammarNode::kNoMaximum ? inside.max : inside.max - inside.n_characters;
   if (room >= trie_.longest()) {
     for (size_t i = 0; i < mask.size(); ++i) mask[i] |= trie_.staying_mask()[i];
   } else {
@@ -189,7 +188,8 @@ void GrammarMask::walk(StackId stack, Mask& mask) {
       i = node.skip;
       continue;
     }
-    for (uint32_t k = 0; k < node.n_tokens; ++k) set_bit(mask, trie_.tokens()[node.first_token + k]);
+    for (uint32_t k = 0; k < node.n_tokens; ++k)
+      set_bit(mask, trie_.tokens()[node.first_token + k]);
     ++i;
   }
 }

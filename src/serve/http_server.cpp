@@ -312,8 +312,8 @@ bool Connection::count_body(size_t bytes) {
 
 asio::awaitable<bool> Connection::read_body() {
   const HttpOptions& options = server_->options;
-  const std::string too_large = fmt::format("the body: expected at most {} bytes",
-                                            options.max_body_bytes);
+  const std::string too_large =
+      fmt::format("the body: expected at most {} bytes", options.max_body_bytes);
   if (parser_->content_length().value_or(0) > options.max_body_bytes) {
     co_await turn_down(413, too_large);
     co_return false;
@@ -438,14 +438,15 @@ asio::awaitable<bool> Connection::end() {
 
 // While a request is answered its client sends nothing, unless it leaves.
 void Connection::watch() {
-  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this(),
-                                              watch = ++watch_](error_code error) {
-    if (error || watch != self->watch_) return;
-    char byte = 0;
-    const size_t n = self->socket_.receive(asio::buffer(&byte, 1), tcp::socket::message_peek, error);
-    if (error == asio::error::would_block || (!error && n > 0)) return;
-    self->close();
-  });
+  socket_.async_wait(
+      tcp::socket::wait_read, [self = shared_from_this(), watch = ++watch_](error_code error) {
+        if (error || watch != self->watch_) return;
+        char byte = 0;
+        const size_t n =
+            self->socket_.receive(asio::buffer(&byte, 1), tcp::socket::message_peek, error);
+        if (error == asio::error::would_block || (!error && n > 0)) return;
+        self->close();
+      });
 }
 
 void Connection::tell_gone() {
@@ -476,7 +477,8 @@ asio::awaitable<void> HttpServer::Impl::accept() {
     if (connections.size() >= options.max_connections) continue;
     socket.non_blocking(true, error);
     auto connection = std::make_shared<Connection>(*this, std::move(socket));
-    asio::co_spawn(context, [connection] { return connection->run(); }, asio::detached);
+    asio::co_spawn(
+        context, [connection] { return connection->run(); }, asio::detached);
   }
 }
 
@@ -500,8 +502,8 @@ HttpServer::HttpServer(const HttpOptions& options, Check check, Handler handler)
   impl_->owner = this;
   error_code error;
   tcp::resolver resolver(impl_->context);
-  const auto found = resolver.resolve(options.host, std::to_string(options.port),
-                                      tcp::resolver::passive, error);
+  const auto found =
+      resolver.resolve(options.host, std::to_string(options.port), tcp::resolver::passive, error);
   const auto attempt = [&](auto&& step) {
     if (!error) step();
   };

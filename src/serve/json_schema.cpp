@@ -20,10 +20,10 @@ constexpr uint32_t kMaxLength = 1u << 20;
 
 // Keywords that allow and forbid nothing.
 const std::set<std::string_view>& annotations() {
-  static const std::set<std::string_view> all{
-      "title",   "description", "default",  "examples",   "example", "$schema",   "$id",
-      "$anchor", "$comment",    "$defs",    "deprecated", "strict",  "readOnly", "writeOnly",
-      "definitions"};
+  static const std::set<std::string_view> all{"title",    "description", "default",    "examples",
+                                              "example",  "$schema",     "$id",        "$anchor",
+                                              "$comment", "$defs",       "deprecated", "strict",
+                                              "readOnly", "writeOnly",   "definitions"};
   return all;
 }
 
@@ -108,7 +108,8 @@ class Compiler {
       if (!schema.get<bool>()) refuse(place, "false allows nothing");
       return any();
     }
-    if (!schema.is_object()) refuse(place, "expected a schema, found " + std::string(schema.type_name()));
+    if (!schema.is_object())
+      refuse(place, "expected a schema, found " + std::string(schema.type_name()));
     if (schema.contains("$ref")) return reference(schema, place, depth);
     if (schema.contains("const")) {
       check(schema, place, {"const", "type"});
@@ -142,8 +143,8 @@ class Compiler {
       return known->second;
     }
     if (!target.starts_with('#')) {
-      refuse(place + "/$ref", "only places in this schema (#/...) can be referred to, found " +
-                                  quote_text(target));
+      refuse(place + "/$ref",
+             "only places in this schema (#/...) can be referred to, found " + quote_text(target));
     }
     // The name comes first, so that the schema may hold itself.
     GrammarNode node;
@@ -180,7 +181,8 @@ class Compiler {
 
   static bool has_type(const Json& value, const Json& type) {
     if (type.is_array()) {
-      return std::any_of(type.begin(), type.end(), [&](const Json& one) { return has_type(value, one); });
+      return std::any_of(type.begin(), type.end(),
+                         [&](const Json& one) { return has_type(value, one); });
     }
     if (type == "string") return value.is_string();
     if (type == "integer") return value.is_number_integer();
@@ -219,10 +221,12 @@ class Compiler {
       const bool clash = type == "integer"  ? seen.contains("number")
                          : type == "number" ? seen.contains("integer")
                                             : false;
-      const bool mixes = !seen.empty() && seen.begin()->starts_with("const ") != type.starts_with("const ");
+      const bool mixes =
+          !seen.empty() && seen.begin()->starts_with("const ") != type.starts_with("const ");
       if (all.size() > 1 && (type.empty() || clash || mixes || !seen.insert(type).second)) {
-        refuse(place, "supported only where the schemas have different types or constants; use "
-                      "anyOf");
+        refuse(place,
+               "supported only where the schemas have different types or constants; use "
+               "anyOf");
       }
     }
   }
@@ -317,15 +321,16 @@ class Compiler {
       const Json& prefix = schema["prefixItems"];
       if (!prefix.is_array()) refuse(place + "/prefixItems", "expected a list of schemas");
       for (size_t i = 0; i < prefix.size(); ++i) {
-        node.items.push_back(value(prefix[i], fmt::format("{}/prefixItems/{}", place, i), depth + 1));
+        node.items.push_back(
+            value(prefix[i], fmt::format("{}/prefixItems/{}", place, i), depth + 1));
       }
     }
     const bool is_closed = schema.contains("items") && schema["items"] == false;
     if (is_closed) {
       node.max = std::min(node.max, static_cast<uint32_t>(node.items.size()));
     } else {
-      node.rest = schema.contains("items") ? value(schema["items"], place + "/items", depth + 1)
-                                           : any();
+      node.rest =
+          schema.contains("items") ? value(schema["items"], place + "/items", depth + 1) : any();
     }
     check_bounds(node, place);
     return add(std::move(node));
@@ -361,7 +366,8 @@ class Compiler {
     for (std::string& name : required_names(schema, place)) left.insert(std::move(name));
     if (declares) {
       for (const auto& [name, inner] : schema["properties"].items()) {
-        const NodeId of_value = value(inner, fmt::format("{}/properties/{}", place, name), depth + 1);
+        const NodeId of_value =
+            value(inner, fmt::format("{}/properties/{}", place, name), depth + 1);
         add_property(node, name, of_value, left.erase(name) > 0);
       }
     }
@@ -427,7 +433,8 @@ class Compiler {
 
 Result<Grammar> grammar_of_schema(const Json& schema, const std::string& param) {
   if (dump_json(schema).size() > kMaxSchemaBytes) {
-    return ApiError{400, fmt::format("{}: expected at most {} bytes", param, kMaxSchemaBytes), param};
+    return ApiError{400, fmt::format("{}: expected at most {} bytes", param, kMaxSchemaBytes),
+                    param};
   }
   try {
     return Compiler(schema).compile();

@@ -80,8 +80,7 @@ Json legacy_logprobs(const ServedModel& model, const std::vector<TokenRecord>& r
   Json tokens = Json::array(), logprobs = Json::array(), tops = Json::array(),
        offsets = Json::array();
   for (const TokenRecord& record : records) {
-    const std::string name =
-        style.as_token_ids ? token_name(model, record.id, style) : record.text;
+    const std::string name = style.as_token_ids ? token_name(model, record.id, style) : record.text;
     tokens.push_back(name);
     offsets.push_back(record.text_offset);
     if (!record.logprobs.has_value()) {
@@ -122,8 +121,7 @@ Json chat_logprobs(const ServedModel& model, const std::vector<TokenRecord>& rec
   return {{"content", std::move(content)}};
 }
 
-Json prompt_logprobs_json(const ServedModel& model,
-                          const std::vector<PositionLogprobs>& logprobs) {
+Json prompt_logprobs_json(const ServedModel& model, const std::vector<PositionLogprobs>& logprobs) {
   Json list = Json::array({nullptr});
   for (const PositionLogprobs& position : logprobs) {
     Json entry = Json::object();
@@ -179,8 +177,7 @@ Json completion_chunk(const AnswerHead& head, const ServedModel& model,
   return out;
 }
 
-Json chat_choice(const ServedModel& model, const GenerationRequest& request,
-                 const Choice& choice) {
+Json chat_choice(const ServedModel& model, const GenerationRequest& request, const Choice& choice) {
   Json message = {{"role", "assistant"}};
   // As OpenAI's: no text beside calls is null, not empty.
   message["content"] =

@@ -38,8 +38,7 @@ bool ToolParser::take_call(std::string_view json, Delta& delta) {
   const char* key = call.contains("arguments") ? "arguments" : "parameters";
   Json arguments = call.contains(key) ? call[key] : Json::object();
   ToolCall taken{new_call_id(), call["name"].get<std::string>(), ""};
-  taken.arguments =
-      arguments.is_string() ? arguments.get<std::string>() : dump_json(arguments);
+  taken.arguments = arguments.is_string() ? arguments.get<std::string>() : dump_json(arguments);
   delta.calls.push_back(std::move(taken));
   ++n_calls_;
   return true;

@@ -12,9 +12,9 @@
 namespace lockstep::serve {
 
 enum class ToolStyle : uint8_t {
-  kNone,    // the text is all text
-  kTagged,  // Hermes, Qwen: <tool_call>{"name": ..., "arguments": {...}}</tool_call>, any number
-  kBare,    // Llama 3: the whole answer is {"name": ..., "parameters": {...}}
+  kNone,       // the text is all text
+  kTagged,     // Hermes, Qwen: <tool_call>{"name": ..., "arguments": {...}}</tool_call>, any number
+  kBare,       // Llama 3: the whole answer is {"name": ..., "parameters": {...}}
   kArguments,  // the whole answer is the arguments of a function that is known
 };
 

@@ -16,7 +16,8 @@ std::optional<int32_t> plain_token(const Tokenizer& tokenizer) {
     const std::array<int32_t, 1> one{static_cast<int32_t>(id)};
     if (tokenizer.is_special(one[0])) continue;
     const std::string text = tokenizer.decode(one);
-    if (text.size() == 1 && ((text[0] >= 'a' && text[0] <= 'z') || (text[0] >= '0' && text[0] <= '9'))) {
+    if (text.size() == 1 &&
+        ((text[0] >= 'a' && text[0] <= 'z') || (text[0] >= '0' && text[0] <= '9'))) {
       return one[0];
     }
   }
