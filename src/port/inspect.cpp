@@ -119,8 +119,7 @@ const Delta* delta_of(const DonorReport* donor, const std::string& path) {
 
 class Rows {
  public:
-  Rows(const ConfigKeys& keys, const KeyUse& use, const DonorReport* donor,
-       const std::string& slug)
+  Rows(const ConfigKeys& keys, const KeyUse& use, const DonorReport* donor, const std::string& slug)
       : keys_(keys), use_(use), donor_(donor), places_(slug) {}
 
   std::vector<KeyRow> run() {
@@ -168,17 +167,16 @@ class Rows {
       row.where = key.node->kind == Kind::kObject ? "not of the text model" : "";
       row.kind = structural(key) ? Delta::Kind::kStructural : Delta::Kind::kCosmetic;
     } else {
-      row.state = !row.standard.empty() && is_same_value(row.value, row.standard)
-                      ? State::kDefault
-                      : State::kSet;
+      row.state = !row.standard.empty() && is_same_value(row.value, row.standard) ? State::kDefault
+                                                                                  : State::kSet;
       if (read != nullptr && !read->module.empty()) row.where += " in " + read->module;
     }
     rows_.push_back(std::move(row));
   }
 
   static bool structural(const ConfigKey& key) {
-    const auto value = nlohmann::ordered_json::parse(shown_value(*key.node, 1u << 16), nullptr,
-                                                     false);
+    const auto value =
+        nlohmann::ordered_json::parse(shown_value(*key.node, 1u << 16), nullptr, false);
     return !value.is_discarded() && is_structural(key.name, value);
   }
 
@@ -253,8 +251,8 @@ Inspection inspect(const ModelFacts& facts, const Registry& registry,
   KeyUse use;
   if (architecture != nullptr) {
     i.is_registered = true;
-    const auto entry = std::ranges::find(registry.entries(), architecture,
-                                         &Registry::Entry::architecture);
+    const auto entry =
+        std::ranges::find(registry.entries(), architecture, &Registry::Entry::architecture);
     i.origin = entry->origin;
     use = trace_keys(*architecture, facts);
     i.refusal = use.refusal;

@@ -45,9 +45,9 @@ std::string state_text(const KeyRow& row) {
 
 void add_keys(std::string& out, const Inspection& i) {
   out += fmt::format("\nconfig.json, key by key ({})\n",
-                     i.slug.empty()      ? "no architecture to trace it with"
-                     : i.is_registered   ? fmt::format("read by {}", i.slug)
-                                         : fmt::format("read by the nearest donor, {}", i.slug));
+                     i.slug.empty()    ? "no architecture to trace it with"
+                     : i.is_registered ? fmt::format("read by {}", i.slug)
+                                       : fmt::format("read by the nearest donor, {}", i.slug));
   size_t width = 12;
   for (const KeyRow& row : i.keys) width = std::max(width, std::min<size_t>(row.path.size(), 40));
   for (const KeyRow& row : i.keys) {
@@ -57,8 +57,8 @@ void add_keys(std::string& out, const Inspection& i) {
     } else if (row.value.empty()) {
       value += " " + row.standard;
     }
-    const std::string line = plain(
-        fmt::format("  {:<{}} {:<9} {:<24} {}", row.path, width, state_text(row), value, row.where));
+    const std::string line = plain(fmt::format("  {:<{}} {:<9} {:<24} {}", row.path, width,
+                                               state_text(row), value, row.where));
     if (line.size() <= kColumns) {
       out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
       continue;
@@ -68,7 +68,8 @@ void add_keys(std::string& out, const Inspection& i) {
     out += "\n";
     add_lines(out, fmt::format("{}  {}", value, row.where), 6, 0);
   }
-  if (std::ranges::any_of(i.keys, [](const KeyRow& row) { return state_text(row).ends_with('!'); })) {
+  if (std::ranges::any_of(i.keys,
+                          [](const KeyRow& row) { return state_text(row).ends_with('!'); })) {
     out += "  ! structural: a count, an object or a flag; what is without it is a number\n";
   }
 }
@@ -83,9 +84,10 @@ void add_weights(std::string& out, const Inspection& i) {
   if (!i.no_tensors.empty()) add_lines(out, "no headers were read: " + i.no_tensors);
   for (const ShapeFinding& finding : i.shapes) {
     add_lines(out, finding.what);
-    add_lines(out, fmt::format("{}: expected {}, found {}", finding.tensor, finding.expected,
-                               finding.found),
-              4, 2);
+    add_lines(
+        out,
+        fmt::format("{}: expected {}, found {}", finding.tensor, finding.expected, finding.found),
+        4, 2);
   }
 }
 

@@ -34,9 +34,9 @@ KeyPlaces::KeyPlaces(const std::string& slug) {
     for (const fs::path& file : files) {
       std::error_code ignored;
       if (!fs::exists(file, ignored)) continue;
-      headers_.emplace_back(fmt::format("{}/{}", file.parent_path().filename().string(),
-                                        file.filename().string()),
-                            read_text_file(file));
+      headers_.emplace_back(
+          fmt::format("{}/{}", file.parent_path().filename().string(), file.filename().string()),
+          read_text_file(file));
     }
   } catch (const Error&) {
     headers_.clear();
