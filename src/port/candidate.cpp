@@ -88,7 +88,8 @@ std::pair<size_t, size_t> text_component(std::string_view name) {
 bool is_of_another_sense(std::string_view name) {
   const std::string_view rest = name.starts_with("model.") ? name.substr(6) : name;
   const std::string_view top = rest.substr(0, rest.find('.'));
-  for (const char* word : {"vision", "visual", "audio", "speech", "image", "projector", "connector"}) {
+  for (const char* word :
+       {"vision", "visual", "audio", "speech", "image", "projector", "connector"}) {
     if (top.find(word) != std::string_view::npos) return true;
   }
   return false;
@@ -136,7 +137,8 @@ void cut_rows(std::vector<TensorEntry>& tensors, Candidate& candidate) {
   for (TensorEntry& entry : tensors) {
     const bool is_table = is_head(entry.name) || entry.name.ends_with("embed_tokens.weight");
     if (!is_table || entry.shape.size() != 2 || entry.shape[0] <= *size || *size < 1) continue;
-    candidate.n_surplus_rows = std::max(candidate.n_surplus_rows, entry.shape[0] - size->get<int64_t>());
+    candidate.n_surplus_rows =
+        std::max(candidate.n_surplus_rows, entry.shape[0] - size->get<int64_t>());
     entry.shape[0] = *size;
   }
 }

@@ -111,8 +111,8 @@ class Comparison {
       append(draft.change, "strip the prefix");
     }
     if (candidate_.n_surplus_rows > 0) {
-      append(draft.reference, fmt::format("stores {} rows beyond the vocabulary",
-                                          candidate_.n_surplus_rows));
+      append(draft.reference,
+             fmt::format("stores {} rows beyond the vocabulary", candidate_.n_surplus_rows));
       append(draft.change, "cut the rows off");
     }
     if (candidate_.n_foreign > 0) {

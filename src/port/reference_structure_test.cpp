@@ -20,9 +20,10 @@ std::string document(const std::string& differences, const std::string& more = "
 
 std::string difference(const std::string& part, const std::string& names,
                        const std::string& tensors) {
-  return R"({"part": ")" + part + R"(", "where": "modeling_foo.py:7", "reference": "does a",
-             "donor": "does b (modeling_llama.py:9)", "change": "do a", "names": [)" +
-         names + R"(], "tensors": [)" + tensors + "]}";
+  return R"~({"part": ")~" + part +
+         R"~(", "where": "modeling_foo.py:7", "reference": "does a",
+             "donor": "does b (modeling_llama.py:9)", "change": "do a", "names": [)~" +
+         names + R"~(], "tensors": [)~" + tensors + "]}";
 }
 
 Delta delta(Delta::Kind kind, const std::string& part, std::vector<std::string> keys,
@@ -31,7 +32,8 @@ Delta delta(Delta::Kind kind, const std::string& part, std::vector<std::string> 
 }
 
 DonorReport joined(std::vector<Delta> deltas, const std::string& text) {
-  DonorReport report{.slug = "llama", .class_name = "LlamaForCausalLM", .deltas = std::move(deltas)};
+  DonorReport report{
+      .slug = "llama", .class_name = "LlamaForCausalLM", .deltas = std::move(deltas)};
   add_reference(report, ReferenceStructure::parse(text));
   return report;
 }
@@ -71,10 +73,10 @@ TEST(ReferenceStructureTest, AnythingElseIsADeltaOfItsOwn) {
 }
 
 TEST(ReferenceStructureTest, WhatWasGuessedGoesAndKeysAreLookedUp) {
-  const DonorReport report = joined({delta(kStructural, "norm", {}, {}),
-                                     delta(kStructural, "layer", {"spare_layers"}, {}),
-                                     delta(kStructural, "positions", {"no_rope_layers"}, {})},
-                                    document(""));
+  const DonorReport report =
+      joined({delta(kStructural, "norm", {}, {}), delta(kStructural, "layer", {"spare_layers"}, {}),
+              delta(kStructural, "positions", {"no_rope_layers"}, {})},
+             document(""));
   ASSERT_EQ(report.deltas.size(), 2u);
   EXPECT_EQ(report.deltas[0].where, "modeling_foo.py:11");
   EXPECT_EQ(report.deltas[1].kind, kCosmetic);
@@ -92,9 +94,13 @@ TEST(ReferenceStructureTest, WithoutAComparisonGuessesStay) {
 TEST(ReferenceStructureTest, ComparedDonorsComeFirst) {
   std::vector<DonorReport> reports(3);
   reports[0] = {.slug = "a", .class_name = "", .deltas = {}};
-  reports[1] = {.slug = "b", .class_name = "", .deltas = {delta(kStructural, "mlp", {}, {})},
+  reports[1] = {.slug = "b",
+                .class_name = "",
+                .deltas = {delta(kStructural, "mlp", {}, {})},
                 .sources_compared = true};
-  reports[2] = {.slug = "c", .class_name = "", .deltas = {delta(kCosmetic, "mlp", {}, {})},
+  reports[2] = {.slug = "c",
+                .class_name = "",
+                .deltas = {delta(kCosmetic, "mlp", {}, {})},
                 .sources_compared = true};
   rank_again(reports);
   EXPECT_EQ(reports[0].slug, "c");
@@ -112,8 +118,9 @@ TEST(ReferenceStructureTest, WhatIsWrongIsNamed) {
     return std::string();
   };
   EXPECT_NE(error_of("").find("transformers: expected an object around it"), std::string::npos);
-  EXPECT_NE(error_of(R"({"transformers": 5})").find("transformers: expected a string, found number"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of(R"({"transformers": 5})").find("transformers: expected a string, found number"),
+      std::string::npos);
   EXPECT_NE(error_of(document(R"({"part": 3})")).find("part: expected a string"),
             std::string::npos);
 }

@@ -1,4 +1,6 @@
 // lockstep plan: what it says and writes, its exit status, and how it ranks the families' fixtures.
+#include "port/plan.h"
+
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -10,7 +12,6 @@
 #include "../run_program.h"
 #include "../support.h"
 #include "port/delta.h"
-#include "port/plan.h"
 
 namespace lockstep::test {
 namespace {
@@ -38,9 +39,11 @@ class PlanCommandTest : public testing::Test {
   fs::path fake_python(const std::string& answer) {
     const fs::path file = temp_.path() / "python";
     write_text(temp_.path() / "answer", answer + "\n");
-    write_text(file, "#!/bin/sh\nif [ \"$1\" = -c ]; then\n"
-                     "  echo '{\"version\": \"3.11.2\", \"missing\": [], \"old\": false}'\nelse\n"
-                     "  cat '" + (temp_.path() / "answer").string() + "'\nfi\n");
+    write_text(file,
+               "#!/bin/sh\nif [ \"$1\" = -c ]; then\n"
+               "  echo '{\"version\": \"3.11.2\", \"missing\": [], \"old\": false}'\nelse\n"
+               "  cat '" +
+                   (temp_.path() / "answer").string() + "'\nfi\n");
     fs::permissions(file, fs::perms::owner_all);
     return file;
   }
@@ -52,32 +55,32 @@ class PlanCommandTest : public testing::Test {
 };
 
 bool has(const Outcome& outcome, const std::string& part) {
-  return outcome.output.find(part) != std::string::npos;
+  return outcome.text.find(part) != std::string::npos;
 }
 
 TEST_F(PlanCommandTest, ARegisteredClassNeedsNoPort) {
-  const Outcome outcome = run_lockstep("plan " + fixture("llama").string() + " --output-dir " +
-                                       temp_.path().string());
-  EXPECT_EQ(outcome.status, 0) << outcome.output;
+  const Outcome outcome =
+      run_lockstep("plan " + fixture("llama").string() + " --output-dir " + temp_.path().string());
+  EXPECT_EQ(outcome.status, 0) << outcome.text;
   EXPECT_TRUE(has(outcome, "LlamaForCausalLM is registered (llama): no port is needed."));
-  EXPECT_TRUE(has(outcome, "next: lockstep generate ")) << outcome.output;
+  EXPECT_TRUE(has(outcome, "next: lockstep generate ")) << outcome.text;
   EXPECT_FALSE(fs::exists(port()));
 }
 
 TEST_F(PlanCommandTest, SaysThePlanAndWritesIt) {
   const Outcome outcome = plan("deepseek_v3", "DeepseekV3ForCausalLM");
-  EXPECT_EQ(outcome.status, 0) << outcome.output;
+  EXPECT_EQ(outcome.status, 0) << outcome.text;
   for (const char* part :
        {"Distribution: one\ndevice", "Quantisation: none; a folder has no siblings on the Hub.",
         "Validation: tier 6", "Hardware: ", "Donor: deepseek_v2", "three\nor fewer",
         "not compared: the reference's sources: no Python with torch",
         "Scaffold DeepseekV3ForCausalLM from deepseek_v2 with ", "next: lockstep scaffold "}) {
-    std::string flat = outcome.output, wanted = part;
+    std::string flat = outcome.text, wanted = part;
     std::ranges::replace(flat, '\n', ' ');
     std::ranges::replace(wanted, '\n', ' ');
-    EXPECT_NE(flat.find(wanted), std::string::npos) << part << "\n" << outcome.output;
+    EXPECT_NE(flat.find(wanted), std::string::npos) << part << "\n" << outcome.text;
   }
-  std::istringstream lines(outcome.output);
+  std::istringstream lines(outcome.text);
   for (std::string line; std::getline(lines, line);) {
     if (line.starts_with("next: ") || line.starts_with("written: ")) continue;
     EXPECT_LE(line.size(), 100u) << line;
@@ -92,8 +95,8 @@ TEST_F(PlanCommandTest, AnotherDonorAndOtherSizes) {
                                "--start-from llama --memory 1MB --tier 2 --dtype float32 "
                                "--context 1000 --batch 4 --json",
                                "2>/dev/null");
-  ASSERT_EQ(outcome.status, 0) << outcome.output;
-  const nlohmann::json document = nlohmann::json::parse(outcome.output);
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  const nlohmann::json document = nlohmann::json::parse(outcome.text);
   EXPECT_EQ(document["donor"], "llama");
   EXPECT_EQ(document["good_donor"], false);
   EXPECT_EQ(document["tier"], 2);
@@ -109,11 +112,10 @@ TEST_F(PlanCommandTest, AnotherDonorAndOtherSizes) {
 }
 
 TEST_F(PlanCommandTest, AnUnknownDonorIsRefused) {
-  const Outcome outcome =
-      plan("deepseek_v3", "DeepseekV3ForCausalLM", "--start-from deepsek_v2");
+  const Outcome outcome = plan("deepseek_v3", "DeepseekV3ForCausalLM", "--start-from deepsek_v2");
   EXPECT_EQ(outcome.status, 2);
   EXPECT_TRUE(has(outcome, "--start-from: expected the slug of a registered architecture"));
-  EXPECT_TRUE(has(outcome, "perhaps deepseek_v2")) << outcome.output;
+  EXPECT_TRUE(has(outcome, "perhaps deepseek_v2")) << outcome.text;
   EXPECT_FALSE(fs::exists(port()));
 }
 
@@ -137,9 +139,9 @@ TEST_F(PlanCommandTest, AWallBlocks) {
   write_text(temp_.path() / "model" / "config.json", config.dump());
   const Outcome outcome = run_lockstep("plan " + (temp_.path() / "model").string() +
                                        " --output-dir " + temp_.path().string());
-  EXPECT_EQ(outcome.status, 2) << outcome.output;
-  EXPECT_TRUE(has(outcome, "Blocked by a wall, [encoder_decoder]")) << outcome.output;
-  EXPECT_TRUE(has(outcome, "next: lockstep check-walls ")) << outcome.output;
+  EXPECT_EQ(outcome.status, 2) << outcome.text;
+  EXPECT_TRUE(has(outcome, "Blocked by a wall, [encoder_decoder]")) << outcome.text;
+  EXPECT_TRUE(has(outcome, "next: lockstep check-walls ")) << outcome.text;
   EXPECT_FALSE(fs::exists(port()));
 }
 
@@ -153,33 +155,33 @@ TEST_F(PlanCommandTest, AskedOnATerminalAlone) {
                      "' /dev/null 2>&1");
   };
   const Outcome vetoed = on_terminal("", "n\\n");
-  EXPECT_EQ(vetoed.status, 1) << vetoed.output;
-  EXPECT_TRUE(has(vetoed, "go on with this plan? [Y/n]")) << vetoed.output;
-  EXPECT_TRUE(has(vetoed, "vetoed: nothing was written")) << vetoed.output;
+  EXPECT_EQ(vetoed.status, 1) << vetoed.text;
+  EXPECT_TRUE(has(vetoed, "go on with this plan? [Y/n]")) << vetoed.text;
+  EXPECT_TRUE(has(vetoed, "vetoed: nothing was written")) << vetoed.text;
   EXPECT_FALSE(fs::exists(port()));
   const Outcome agreed = on_terminal("", "y\\n");
-  EXPECT_EQ(agreed.status, 0) << agreed.output;
+  EXPECT_EQ(agreed.status, 0) << agreed.text;
   EXPECT_TRUE(fs::exists(port()));
   const Outcome yes = on_terminal(" --yes", "");
   EXPECT_EQ(yes.status, 0);
-  EXPECT_FALSE(has(yes, "go on with this plan?")) << yes.output;
+  EXPECT_FALSE(has(yes, "go on with this plan?")) << yes.text;
 }
 
 TEST_F(PlanCommandTest, WhatTheSourcesSayIsJoined) {
   const fs::path python = fake_python(
-      R"({"event": "done", "transformers": "5.0", "file": "/x/modeling_y.py", "not_compared": [],
+      R"~({"event": "done", "transformers": "5.0", "file": "/x/modeling_y.py", "not_compared": [],
           "keys": {}, "unread": [], "donors": {"MistralForCausalLM": {"not_compared": [],
           "differences": [{"part": "norm", "where": "modeling_y.py:12", "reference": "adds one",
           "donor": "does not (modeling_mistral.py:3)", "change": "add one", "names": [],
-          "tensors": []}]}}})");
+          "tensors": []}]}}})~");
   std::string answer = text_of(temp_.path() / "answer");
   std::erase(answer, '\n');  // one document a line
   write_text(temp_.path() / "answer", "a warning of a library's\n" + answer + "\n");
-  const Outcome outcome = plan("llama", "LlamaForCausalLM",
-                               "--start-from mistral --json --python " + python.string(),
-                               "2>/dev/null");
-  ASSERT_EQ(outcome.status, 0) << outcome.output;
-  const nlohmann::json document = nlohmann::json::parse(outcome.output);
+  const Outcome outcome =
+      plan("llama", "LlamaForCausalLM", "--start-from mistral --json --python " + python.string(),
+           "2>/dev/null");
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  const nlohmann::json document = nlohmann::json::parse(outcome.text);
   EXPECT_EQ(document["compared"],
             "config.json, tensor headers and the sources of transformers 5.0");
   EXPECT_EQ(document["donors"][0]["slug"], "mistral");
@@ -187,25 +189,34 @@ TEST_F(PlanCommandTest, WhatTheSourcesSayIsJoined) {
 }
 
 TEST_F(PlanCommandTest, APythonThatFailsIsSaid) {
-  const fs::path python = fake_python("{\"event\": \"error\", \"message\": \"no torch after all\"}");
+  const fs::path python =
+      fake_python("{\"event\": \"error\", \"message\": \"no torch after all\"}");
   const Outcome outcome = plan("llama", "LlamaForCausalLM", "--python " + python.string());
   EXPECT_EQ(outcome.status, 2);
-  EXPECT_TRUE(has(outcome, "no torch after all")) << outcome.output;
+  EXPECT_TRUE(has(outcome, "no torch after all")) << outcome.text;
   EXPECT_FALSE(fs::exists(port()));
 }
 
 // Each family left out: which architectures may come first, from config.json and headers alone.
 TEST(RankFixturesTest, TheNearestDonorIsOfTheFamilysKind) {
-  const std::map<std::string, std::set<std::string>> expected = {
-      {"llama", {"mistral"}},          {"smollm3", {"llama", "mistral"}},
-      {"qwen3", {"llama", "mistral"}}, {"glm4", {"phi3", "llama"}},
-      {"deepseek_v3", {"deepseek_v2"}}, {"deepseek_v2", {"deepseek_v3"}},
-      {"exaone4", {"olmo2"}},          {"olmo2", {"exaone4"}},
-      {"cohere", {"cohere2"}},         {"cohere2", {"cohere"}},
-      {"gemma3", {"gemma2"}},          {"gemma2", {"gemma3_text"}},
-      {"mamba2", {"mamba"}},           {"mamba", {"mamba2"}},
-      {"granite", {"granitemoe"}},     {"granitemoe", {"granite"}},
-      {"olmoe", {"qwen3_moe"}},        {"phi", {"stablelm"}}};
+  const std::map<std::string, std::set<std::string>> expected = {{"llama", {"mistral"}},
+                                                                 {"smollm3", {"llama", "mistral"}},
+                                                                 {"qwen3", {"llama", "mistral"}},
+                                                                 {"glm4", {"phi3", "llama"}},
+                                                                 {"deepseek_v3", {"deepseek_v2"}},
+                                                                 {"deepseek_v2", {"deepseek_v3"}},
+                                                                 {"exaone4", {"olmo2"}},
+                                                                 {"olmo2", {"exaone4"}},
+                                                                 {"cohere", {"cohere2"}},
+                                                                 {"cohere2", {"cohere"}},
+                                                                 {"gemma3", {"gemma2"}},
+                                                                 {"gemma2", {"gemma3_text"}},
+                                                                 {"mamba2", {"mamba"}},
+                                                                 {"mamba", {"mamba2"}},
+                                                                 {"granite", {"granitemoe"}},
+                                                                 {"granitemoe", {"granite"}},
+                                                                 {"olmoe", {"qwen3_moe"}},
+                                                                 {"phi", {"stablelm"}}};
   const Registry registry;
   size_t n = 0;
   for (const auto& [name, slugs] : expected) {
