@@ -105,10 +105,6 @@ TEST_F(BuildPortTest, MessagesNameTheUsersFileAndLineAndNothingIsLeft) {
                            "extern void (*const kept)() = call;\n"
                            "__attribute__((visibility(\"default\"))) extern "
                            "void (*const kept)();\n"));
-  \nvoid call() { absent(); }\n"
-                        "extern void (*const kept)() = call;\n"
-                        "__attribute__((visibility(\"default\"))) extern "
-                        "void (*const kept)();\n");
   const auto unlinked = test::error_of([&] { build_port(port()); });
   ASSERT_TRUE(unlinked);
   EXPECT_NE(unlinked->message().find("absent"), std::string::npos) << unlinked->message();

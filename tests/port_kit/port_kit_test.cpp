@@ -3,6 +3,7 @@
 // this file).
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "../hub/test_hub.h"
 #include "../port/wrapped_model.h"
@@ -140,6 +141,13 @@ TEST_P(PortedTest, FromAHubIdToAVerdict) {
   std::set<std::string> dtypes;
   for (const json& each : verdict["runs"]) dtypes.insert(each["dtype"].get<std::string>());
   EXPECT_EQ(dtypes, (std::set<std::string>{"bfloat16", "float32"}));
+
+  EXPECT_EQ(run("test " + port_.string()).status, 2);  // no case yet
+  fs::create_directory(port_ / "tests");
+  fs::copy(model, port_ / "tests" / "whole", fs::copy_options::recursive);
+  const json tested = run_json("test " + port_.string(), 0);
+  EXPECT_EQ(tested["verdict"], "PASS");
+  EXPECT_EQ(tested["cases"].size(), 2u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, PortedTest,
