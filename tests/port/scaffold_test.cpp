@@ -145,8 +145,7 @@ TEST_F(ScaffoldTest, AnExistingFolderIsLeftAsItIs) {
   EXPECT_EQ(error->code(), ErrorCode::kFailedPrecondition);
   EXPECT_NE(error->hint().find("--slug"), std::string::npos);
   size_t n = 0;
-  for ([[maybe_unused]] const auto& entry :
-       fs::recursive_directory_iterator(temp_ / "ports")) ++n;
+  for ([[maybe_unused]] const auto& entry : fs::recursive_directory_iterator(temp_ / "ports")) ++n;
   EXPECT_EQ(n, 2u);
 }
 
@@ -166,7 +165,8 @@ TEST(DonorSourceTest, NamesAndStems) {
 TEST(DonorSourceTest, ChunksAndForward) {
   const std::string source =
       "// A model.\n#pragma once\n\nnamespace x {\n\n/// Why.\nstruct A : Module<A> {\n"
-      "  int a;  // { not a brace\n\n  Value forward(const Value& x) const {\n    return f(\"}\");\n"
+      "  int a;  // { not a brace\n\n  Value forward(const Value& x) const {\n    return "
+      "f(\"}\");\n"
       "  }\n  int last() const { return 1; }\n};\n\ninline int f(int i) { return i; }\n"
       "using B = C<A>;\n\n}  // namespace x\n";
   const std::vector<port::Chunk> chunks = port::chunks_of(source);
