@@ -57,6 +57,21 @@ int status_of(const std::vector<port::CaseResult>& results) {
   return any(Verdict::kDiverged) ? 1 : any(Verdict::kUndecided) ? 2 : 0;
 }
 
+void print(const nlohmann::json& document) {
+  fmt::print("{}\n", document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+// A port that does not compile does not hold.
+int refuse(const TestOptions& options, const Error& error) {
+  if (options.json) {
+    print({{"port_dir", options.port_dir},
+           {"verdict", "NOT COMPILED"},
+           {"messages", error.message()}});
+  }
+  fmt::print(stderr, "lockstep: {}\n  {}\n", error.message(), error.hint());
+  return 1;
+}
+
 int test(const TestOptions& options) {
   const port::PortFolder folder = port::PortFolder::open(options.port_dir);
   std::vector<std::filesystem::path> cases = port::list_cases(folder);
@@ -71,7 +86,13 @@ int test(const TestOptions& options) {
                 "a case is a small model in Hugging Face layout with golden/, a recording by "
                 "lockstep reference");
   }
-  const port::BuiltPort built = port::build_port(folder);
+  port::BuiltPort built;
+  try {
+    built = port::build_port(folder);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kFailedPrecondition) throw;
+    return refuse(options, error);
+  }
   if (!built.messages.empty()) log_warn(built.messages);
   const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
   std::vector<port::CaseResult> results;
@@ -89,11 +110,10 @@ int test(const TestOptions& options) {
   if (options.json) {
     nlohmann::json list = nlohmann::json::array();
     for (const port::CaseResult& result : results) list.push_back(json_of(result));
-    const nlohmann::json document = {{"port_dir", options.port_dir},
-                                     {"verdict", kOverall[status]},
-                                     {"compile_seconds", built.seconds},
-                                     {"cases", list}};
-    fmt::print("{}\n", document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    print({{"port_dir", options.port_dir},
+           {"verdict", kOverall[status]},
+           {"compile_seconds", built.seconds},
+           {"cases", list}});
     return status;
   }
   fmt::print("{}: {}\n", kOverall[status], counted(results.size(), "verdict"));

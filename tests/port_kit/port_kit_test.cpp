@@ -3,6 +3,7 @@
 // this file).
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "../hub/test_hub.h"
 #include "../port/wrapped_model.h"
@@ -22,10 +23,11 @@ class PortKit : public HubTest {
 
   // The program sees this Hub and no Python with transformers.
   Outcome run(const std::string& arguments, const char* redirect = "2>/dev/null") const {
-    return run_shell("env -u HF_HUB_OFFLINE -u TRANSFORMERS_OFFLINE LOCKSTEP_PYTHON=/no/python HOME=" +
-                     temp_.path().string() + " HF_HUB_CACHE=" + settings_.cache.string() +
-                     " HF_ENDPOINT=" + hub_.url() + " " LOCKSTEP_BINARY_DIR "/bin/lockstep_unported " +
-                     arguments + " " + redirect);
+    return run_shell(
+        "env -u HF_HUB_OFFLINE -u TRANSFORMERS_OFFLINE LOCKSTEP_PYTHON=/no/python HOME=" +
+        temp_.path().string() + " HF_HUB_CACHE=" + settings_.cache.string() +
+        " HF_ENDPOINT=" + hub_.url() + " " LOCKSTEP_BINARY_DIR "/bin/lockstep_unported " +
+        arguments + " " + redirect);
   }
   json run_json(const std::string& arguments, int status) const {
     const Outcome outcome = run(arguments + " --json");
@@ -52,8 +54,7 @@ class PortKit : public HubTest {
     EXPECT_EQ(run("list-archs --match " + class_).status, 1);
     EXPECT_EQ(run("inspect " + id).status, 0);
     EXPECT_LE(run("check-walls " + id).status, 1);
-    const json plan =
-        run_json("plan " + id + " --yes --output-dir " + temp_.path().string(), 0);
+    const json plan = run_json("plan " + id + " --yes --output-dir " + temp_.path().string(), 0);
     EXPECT_EQ(plan["donor"], donor) << plan.dump(1);
   }
   json scaffold(const std::string& id, const std::string& slug, const std::string& donor) {
@@ -140,15 +141,22 @@ TEST_P(PortedTest, FromAHubIdToAVerdict) {
   std::set<std::string> dtypes;
   for (const json& each : verdict["runs"]) dtypes.insert(each["dtype"].get<std::string>());
   EXPECT_EQ(dtypes, (std::set<std::string>{"bfloat16", "float32"}));
+
+  EXPECT_EQ(run("test " + port_.string()).status, 2);  // no case yet
+  fs::create_directory(port_ / "tests");
+  fs::copy(model, port_ / "tests" / "whole", fs::copy_options::recursive);
+  const json tested = run_json("test " + port_.string(), 0);
+  EXPECT_EQ(tested["verdict"], "PASS");
+  EXPECT_EQ(tested["cases"].size(), 2u);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, PortedTest,
-    ::testing::Values(Ported{"smollm3", "SmolLM3ForCausalLM", "llama", "model.layers.3.self_attn"},
-                      Ported{"glm4", "Glm4ForCausalLM", "phi3", ""},
-                      Ported{"deepseek_v3", "DeepseekV3ForCausalLM", "deepseek_v2",
-                             "model.layers.0.self_attn"}),
-    [](const auto& ported) { return std::string(ported.param.slug); });
+INSTANTIATE_TEST_SUITE_P(Models, PortedTest,
+                         ::testing::Values(Ported{"smollm3", "SmolLM3ForCausalLM", "llama",
+                                                  "model.layers.3.self_attn"},
+                                           Ported{"glm4", "Glm4ForCausalLM", "phi3", ""},
+                                           Ported{"deepseek_v3", "DeepseekV3ForCausalLM",
+                                                  "deepseek_v2", "model.layers.0.self_attn"}),
+                         [](const auto& ported) { return std::string(ported.param.slug); });
 
 // A recording of the text model as one of the wrapper: its modules lie deeper.
 void write_wrapped_golden(const fs::path& from, const fs::path& to) {

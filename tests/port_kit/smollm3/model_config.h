@@ -1,5 +1,5 @@
-// The keys of config.json that SmolLM3ForCausalLM reads, with the defaults of the reference's config
-// class.
+// The keys of config.json that SmolLM3ForCausalLM reads, with the defaults of the reference's
+// config class.
 //
 // Derived from LlamaForCausalLM (lockstep/archs/llama.h).
 //
@@ -31,9 +31,8 @@ struct SmolLM3Config : llama::LlamaConfig {
     }
     const int64_t window = c.size("sliding_window", 0, 0);
     const bool slides = c.flag("use_sliding_window", false) && window != 0;
-    windows = layer_windows(c, num_hidden_layers, window, [&](int64_t i) {
-      return slides && !use_rope[static_cast<size_t>(i)];
-    });
+    windows = layer_windows(c, num_hidden_layers, window,
+                            [&](int64_t i) { return slides && !use_rope[static_cast<size_t>(i)]; });
   }
 };
 
