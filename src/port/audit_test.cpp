@@ -113,6 +113,20 @@ TEST_F(AuditTest, LiesOfEachKindAreFound) {
       {"gpt2", "SwiGLU."},
       {"llama", "GELU."},
       {"llama", "Parallel residual."},
+      {"llama", "Bias on q, k and v."},
+      {"gpt2", "Linear layers without biases."},
+      {"llama", "It scales the embedding."},
+      {"llama", "Bidirectional attention."},
+      {"llama", "Its weights are float32."},
+      {"llama", "Non-rotary: no rotary."},
+      {"mixtral", "8 experts, of which four experts per token are active."},
+      {"deepseek_v3", "Seven experts: 7 shared experts."},
+      {"gemma3", "Full rotary embedding, ALiBi."},
+      // Values of config.json.
+      {"llama", "With rope_theta = 123456."},
+      {"llama", "The hidden size is 8192, and num_hidden_layers 77."},
+      // Another model's reference.
+      {"llama", "Mirrors transformers models/qwen3/modeling_qwen3.py."},
   };
   for (const Case& c : cases) {
     EXPECT_EQ(verdict(c.fixture, c.text), "Lie") << c.fixture << ": " << c.text << last_;
@@ -137,6 +151,11 @@ TEST_F(AuditTest, SoundTextIsNotAccused) {
       {"llama", "The key rows of q, k and v are one weight; see `q_proj`, model.layers.N.mlp."},
       {"llama", "A norm after attention: post-attention norm, before the MLP."},
       {"llama", "bfloat16 rounds once; float32 sums; the head is a Linear of its own."},
+      {"llama", "No bias; hidden_size = 64, num_hidden_layers: 4, vocab_size is what it is."},
+      {"llama", "Its weights are bfloat16; halves, a non-interleaved rotary embedding."},
+      {"mixtral", "Two experts per token, of 4 experts."},
+      {"gpt2", "Biases on q, k and v."},
+      {"gemma3", "Scales the embedding."},
       {"llama_rope3", "Llama 3.1 scaling of its frequencies."},
       {"gemma3", "QK-norm, a sliding window in most layers, full attention in others."},
       {"gemma3", "Norms have a unit offset: 1 + w in float32."},
@@ -170,6 +189,11 @@ TEST_F(AuditTest, LineageIsJudgedByIncludesAndDeltas) {
   // The donor's own ways are no claim about this code.
   EXPECT_EQ(of("// Llama has RMSNorm here.\n", &donor), "OK");
   EXPECT_EQ(of("// In place of the donor's RMSNorm.\n", &donor), "OK");
+  // A donor's own text, left as it was.
+  EXPECT_EQ(of("// Llama.\n", &donor), "Lie");
+  EXPECT_EQ(of("// The Llama decoder.\n#include \"lockstep/archs/llama.h\"\n", nullptr), "Lie");
+  EXPECT_EQ(of("// Everything else is Llama's.\n", &donor), "OK");
+  EXPECT_EQ(of("// See lockstep/archs/qwen3.h.\n", &donor), "Stale");
   // Taken over in words alone.
   EXPECT_EQ(of("// Reuses llama.\n", &donor), "Stale");
   EXPECT_EQ(of("// A LlamaAttention for each layer.\n", &donor), "Stale");
@@ -187,6 +211,19 @@ TEST_F(AuditTest, WhatIsNoLongerThereIsStale) {
   EXPECT_EQ(verdict("llama", "The window is not yet implemented."), "Stale") << last_;
   EXPECT_EQ(verdict("llama", "As `eager_attention_forward` of the reference does."), "no claim")
       << last_;
+}
+
+TEST_F(AuditTest, WhatAFileSaysOfItsDeltasIsHeldAgainstItsNotes) {
+  const DonorReport donor{"llama", "LlamaForCausalLM", {Delta{.number = 1}, Delta{.number = 2}}};
+  const auto of = [&](const std::string& source) {
+    const AuditReport report = audit_of("gpt2", source, "", &donor);
+    return std::string(verdict_name(report.claims.at(0).verdict));
+  };
+  const std::string done = "//\n// Delta 2 (modeling_x.py:4): so it is.\n";
+  EXPECT_EQ(of("// Deltas implemented: none yet.\n"), "OK");
+  EXPECT_EQ(of("// Deltas implemented: none yet.\n" + done), "Stale");
+  EXPECT_EQ(of("// Deltas implemented: 2.\n" + done), "OK");
+  EXPECT_EQ(of("// Deltas implemented: 1, 2.\n" + done), "Lie");
 }
 
 TEST_F(AuditTest, OpenDeltasAreNoClaimsAndPromisesHoldWhileTheyAreOpen) {
