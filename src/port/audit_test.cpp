@@ -14,8 +14,9 @@ namespace fs = std::filesystem;
 // The audit of a port whose graph is a registered architecture's.
 class AuditTest : public ::testing::Test {
  protected:
-  AuditReport audit_of(const std::string& fixture, const std::string& header,
+  AuditReport audit_of(const fs::path& fixture, const std::string& header,
                        const std::string& record = "", const DonorReport* donor = nullptr) {
+    // An absolute path stays what it is.
     const fs::path model = fs::path(LOCKSTEP_SOURCE_DIR) / "tests/fixtures" / fixture;
     const ModelFiles files = ModelFiles::open(model.string());
     const Registry registry;
@@ -258,15 +259,27 @@ TEST_F(AuditTest, TheSummaryCarriesHitsAndHash) {
       << lying.summary();
 }
 
-// The registered architectures' own comments, as a port with the same graph would have them.
+// The registered architectures' own comments, as a port with the same graph would have them: those
+// of the committed fixtures, and of all others where these lie beside the clone.
 TEST_F(AuditTest, RegisteredArchitecturesTellTheTruth) {
-  for (const char* name : {"llama", "gpt2", "mixtral", "mamba2", "deepseek_v3"}) {
-    const fs::path header =
-        fs::path(LOCKSTEP_SOURCE_DIR) / "src/archs" / name / (std::string(name) + ".h");
-    const AuditReport report = audit_of(name, test::read_bytes(header));
-    for (const Claim& claim : report.claims) {
+  const fs::path source = LOCKSTEP_SOURCE_DIR;
+  std::vector<fs::path> models;
+  for (const char* name : {"llama", "gpt2", "mixtral", "mamba2", "deepseek_v3", "gemma3"}) {
+    models.push_back(source / "tests/fixtures" / name);
+  }
+  const fs::path shared = source.parent_path() / "shared/fixtures/models";
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(shared, ignored)) {
+    models.push_back(entry.path());
+  }
+  const Registry registry;
+  for (const fs::path& model : models) {
+    const ModelFiles files = ModelFiles::open(model.string());
+    const std::string slug = registry.resolve(files.config).slug;
+    const std::string text = test::read_bytes(source / "src/archs" / slug / (slug + ".h"));
+    for (const Claim& claim : audit_of(model, text).claims) {
       EXPECT_EQ(claim.verdict, Claim::Verdict::kOk)
-          << name << ".h:" << claim.line << ": " << claim.words << ": " << claim.evidence;
+          << slug << ".h:" << claim.line << ": " << claim.words << ": " << claim.evidence;
     }
   }
 }
