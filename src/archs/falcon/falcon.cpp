@@ -1,4 +1,5 @@
 #include "falcon.h"
 
-LOCKSTEP_ARCHITECTURE(falcon, "FalconForCausalLM", "transformer", lockstep::falcon::FalconForCausalLM)
+LOCKSTEP_ARCHITECTURE(falcon, "FalconForCausalLM", "transformer",
+                      lockstep::falcon::FalconForCausalLM)
 LOCKSTEP_PORT(falcon)
