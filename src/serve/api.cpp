@@ -67,6 +67,10 @@ Api::Api(const ServedModel& model, Engine& engine, ApiOptions options)
   limits_.max_length = engine.max_length();
   limits_.max_logprobs = engine.plan().options.max_logprobs;
   if (limits_.max_logprobs < 0) limits_.max_logprobs = engine.vocab_size();
+  if (model.token_bytes.has_value()) {
+    trie_ = std::make_unique<const TokenTrie>(*model.token_bytes, limits_.n_tokens,
+                                              engine.defaults().eos_token_ids);
+  }
   routes_ = {
       {"/v1/completions", {"POST", &Api::completions}},
       {"/v1/chat/completions", {"POST", &Api::chat_completions}},

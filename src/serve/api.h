@@ -8,7 +8,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -78,10 +77,7 @@ class Api {
 
   /// What the request's format asks of the answer: a maker of masks, or nothing.
   Result<std::shared_ptr<const Grammar>> grammar_of(const GenerationRequest& request) const;
-  std::optional<ApiError> constrain(Generation& generation);
-  /// The vocabulary by bytes; made when first needed.
-  const TokenTrie& token_trie();
-
+  std::optional<ApiError> constrain(Generation& generation) const;
   std::optional<ApiError> check_model(const std::string& model) const;
   bool is_authorized(const HttpRequest& request) const;
   const Route* find_route(const HttpRequest& request, bool& path_exists) const;
@@ -97,8 +93,7 @@ class Api {
   ApiOptions options_;
   RequestLimits limits_;
   std::multimap<std::string, Route> routes_;
-  std::once_flag trie_once_;
-  std::unique_ptr<const TokenTrie> trie_;
+  std::unique_ptr<const TokenTrie> trie_;  // where there is a tokenizer
   boost::asio::thread_pool workers_{1};
   size_t n_requests_ = 0;
   std::atomic<bool> draining_ = false;  // set by another thread

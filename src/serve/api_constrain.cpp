@@ -37,14 +37,6 @@ Result<Shared> call_grammar(const Json& tools) {
 
 }  // namespace
 
-const TokenTrie& Api::token_trie() {
-  std::call_once(trie_once_, [&] {
-    trie_ = std::make_unique<const TokenTrie>(*model_.token_bytes, limits_.n_tokens,
-                                              engine_.defaults().eos_token_ids);
-  });
-  return *trie_;
-}
-
 Result<Shared> Api::grammar_of(const GenerationRequest& request) const {
   const OutputFormat& format = request.format;
   switch (format.kind) {
@@ -60,7 +52,7 @@ Result<Shared> Api::grammar_of(const GenerationRequest& request) const {
   return Shared();
 }
 
-std::optional<ApiError> Api::constrain(Generation& generation) {
+std::optional<ApiError> Api::constrain(Generation& generation) const {
   auto made = grammar_of(*generation.request);
   if (generation.chat != nullptr) {
     const ToolChoice& choice = generation.chat->tool_choice;
@@ -87,11 +79,11 @@ std::optional<ApiError> Api::constrain(Generation& generation) {
   if (auto* error = std::get_if<ApiError>(&made)) return std::move(*error);
   generation.grammar = std::get<Shared>(std::move(made));
   if (!generation.grammar) return std::nullopt;
-  if (!model_.token_bytes.has_value()) {
+  if (!trie_) {
     const std::string& param = generation.request->format.param;
     return ApiError{400, param + ": the model has no tokenizer", param};
   }
-  generation.trie = &token_trie();
+  generation.trie = trie_.get();
   return std::nullopt;
 }
 

@@ -37,8 +37,6 @@ constexpr uint32_t kStateBits = 3;
 
 enum ArrayState : uint32_t { kArrayOpen, kAfterItem };
 
-constexpr uint32_t kNoName = UINT32_MAX;
-
 bool is_digit(unsigned char byte) { return byte >= '0' && byte <= '9'; }
 
 bool is_hex(unsigned char byte) {
@@ -90,6 +88,18 @@ std::optional<uint32_t> escape_state(uint32_t state, unsigned char byte) {
   if (state == kHex2After) return byte <= '7' ? std::optional<uint32_t>(kHex3) : std::nullopt;
   if (state == kHex2) return kHex3;
   return state == kHex3 ? kHex4 : kPlain;
+}
+
+// The state of a string after the first `n` bytes of `text`, valid UTF-8.
+uint32_t utf8_state(std::string_view text, size_t n) {
+  uint32_t state = kPlain;
+  for (const char c : text.substr(0, n)) {
+    const auto byte = static_cast<unsigned char>(c);
+    state = byte < 0x80    ? kPlain
+            : byte >= 0xc0 ? lead_state(byte).value_or(kPlain)
+                           : tail_state(state, byte).value_or(kPlain);
+  }
+  return state;
 }
 
 }  // namespace
@@ -273,7 +283,8 @@ void StackSet::begin_member(const Frame& frame, std::vector<StackId>& out) {
   }
   if (node.rest == GrammarNode::kNone) return;
   const StackId object = push(frame.node, n << kStateBits | kRestColon, 0, frame.below);
-  out.push_back(push(node.rest_key, kPlain, 0, object));
+  // Both kinds of names begin in state 0: kPlain, or the first taken name.
+  out.push_back(push(node.rest_key, 0, 0, object));
 }
 
 void StackSet::in_object(const Frame& frame, unsigned char byte, std::vector<StackId>& out) {
@@ -332,45 +343,25 @@ void StackSet::in_array(const Frame& frame, unsigned char byte, std::vector<Stac
   }
 }
 
-// A name without escapes, so that it can be compared with those that are taken. `count` is the
-// number of its bytes, kNoName where no taken name begins so; `state` holds the state of a string
-// and, above it, the first taken name that begins so.
+// A name without escapes, as long as a taken name begins so; `count` is the number of its bytes,
+// `state` the first such name. From where it differs on it is any string.
 void StackSet::in_key(const Frame& frame, unsigned char byte, std::vector<StackId>& out) {
-  constexpr uint32_t kBits = 4;
-  const std::vector<std::string>& taken = grammar_.nodes[frame.node].taken;
-  const uint32_t state = frame.state & ((1u << kBits) - 1);
-  uint32_t first = frame.state >> kBits;
-  uint32_t read = frame.count;
-  if (read != kNoName) {
-    const auto fits = [&](size_t i) {
-      return i < taken.size() && taken[i].size() > read &&
-             taken[i].compare(0, read, taken[first], 0, read) == 0;
-    };
-    size_t i = first;
-    while (fits(i) && static_cast<unsigned char>(taken[i][read]) < byte) ++i;
-    if (fits(i) && static_cast<unsigned char>(taken[i][read]) == byte) {
-      first = static_cast<uint32_t>(i);
-      if (byte == '"' && state == kPlain) return;  // it is taken
-      ++read;
-    } else {
-      first = 0;
-      read = kNoName;
-    }
-  }
-  const auto go = [&](uint32_t next) {
-    out.push_back(push(frame.node, first << kBits | next, read, frame.below));
+  if (byte == '\\') return;  // an escape could spell a taken name
+  const GrammarNode& node = grammar_.nodes[frame.node];
+  const std::vector<std::string>& taken = node.taken;
+  const uint32_t read = frame.count, first = frame.state;
+  const auto fits = [&](size_t i) {
+    return i < taken.size() && taken[i].size() > read &&
+           taken[i].compare(0, read, taken[first], 0, read) == 0;
   };
-  if (state >= kTail1) {
-    if (const auto next = tail_state(state, byte)) go(*next);
+  size_t i = first;
+  while (fits(i) && static_cast<unsigned char>(taken[i][read]) < byte) ++i;
+  if (!fits(i) || static_cast<unsigned char>(taken[i][read]) != byte) {
+    in_string({node.rest, utf8_state(taken[first], read), 0, frame.below, 0}, byte, out);
     return;
   }
-  if (byte == '"') {
-    out.push_back(frame.below);
-  } else if (byte >= 0x80) {
-    if (const auto next = lead_state(byte)) go(*next);
-  } else if (byte >= 0x20 && byte != '\\') {
-    go(kPlain);
-  }
+  if (byte == '"' && read + 1 == taken[i].size()) return;  // it is taken
+  out.push_back(push(frame.node, static_cast<uint32_t>(i), read + 1, frame.below));
 }
 
 }  // namespace lockstep::serve

@@ -27,7 +27,7 @@ struct GrammarNode {
     kObject,        // members in the order of `properties`, then others of `rest`
     kArray,         // min to max values: those of `items`, then `rest`
     kAlternatives,  // one of `items`, none of them alternatives
-    kKey,           // internal: the name of a member beyond the declared ones
+    kKey,           // internal: the name of a member that may not be one of `taken`
   };
   static constexpr NodeId kNone = UINT32_MAX;
   static constexpr uint32_t kNoMaximum = UINT32_MAX;
@@ -43,8 +43,10 @@ struct GrammarNode {
   uint32_t min = 0, max = kNoMaximum;
   std::vector<Property> properties;
   std::vector<NodeId> items;
-  NodeId rest = kNone;      // of further members or values; kNone: there are none
-  NodeId rest_key = kNone;  // the kKey node of an object with `rest`
+  /// Of further members or values; kNone: there are none. Of a kKey: the string that it is once no
+  /// taken name begins as it does.
+  NodeId rest = kNone;
+  NodeId rest_key = kNone;  // the name of a further member: kKey or kString
   /// Of a kKey: names it may not be, with closing quotes; sorted.
   std::vector<std::string> taken;
 };

@@ -189,7 +189,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   TimePoint deadline_ = kForever;
   size_t body_counted_ = 0;
   bool idle_ = true, timed_out_ = false, keep_alive_ = true, chunked_ = false;
-  bool answered_ = false, is_gone_ = false, unread_ = false;
+  bool answered_ = false, in_parts_ = false, is_gone_ = false, unread_ = false;
   uint64_t watch_ = 0;  // the one that counts
 };
 
@@ -274,7 +274,7 @@ void Connection::take_head() {
   }
   keep_alive_ = head.keep_alive();
   chunked_ = head.version() >= 11;
-  answered_ = false;
+  answered_ = in_parts_ = false;
   unread_ = !parser_->is_done();
 }
 
@@ -297,6 +297,8 @@ asio::awaitable<void> Connection::serve() {
     keep_alive_ = false;
     co_await turn_down(500, "internal error");
   }
+  // An answer that broke off must not look as if it were whole.
+  if (in_parts_) keep_alive_ = false;
   gone_ = nullptr;
   ++watch_;
   error_code ignored;
@@ -414,7 +416,7 @@ asio::awaitable<void> Connection::respond(HttpResponse response) {
 }
 
 asio::awaitable<bool> Connection::begin(HttpResponse head) {
-  answered_ = true;
+  answered_ = in_parts_ = true;
   if (server_->draining || !chunked_) keep_alive_ = false;
   std::string bytes = head_text(head, keep_alive_, chunked_, std::nullopt);
   const bool sent = co_await send(std::move(bytes));
@@ -430,6 +432,7 @@ asio::awaitable<bool> Connection::write(std::string part) {
 }
 
 asio::awaitable<bool> Connection::end() {
+  in_parts_ = false;
   if (!chunked_) co_return !is_gone_;
   std::string last = "0\r\n\r\n";
   const bool sent = co_await send(std::move(last));

@@ -1,9 +1,5 @@
 // The HTTP side over loopback, with clients that behave and clients that do not.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <boost/asio/steady_timer.hpp>
@@ -11,52 +7,14 @@
 #include <thread>
 
 #include "serve/http.h"
+#include "serve/loopback_test_util.h"
 
 namespace lockstep::serve {
 namespace {
 
 using namespace std::chrono_literals;
 namespace asio = boost::asio;
-
-class Client {
- public:
-  explicit Client(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  }
-  ~Client() { close(); }
-  void close() {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
-  void send(std::string_view bytes) {
-    while (!bytes.empty()) {
-      const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (n <= 0) return;
-      bytes.remove_prefix(static_cast<size_t>(n));
-    }
-  }
-  /// What comes until `end` is there, the server closes, or nothing comes for two seconds.
-  std::string receive_until(std::string_view end) {
-    std::string got;
-    while (end.empty() || got.find(end) == got.npos) {
-      pollfd ready{fd_, POLLIN, 0};
-      if (poll(&ready, 1, 2000) <= 0) return got + "<timeout>";
-      char buffer[4096];
-      const ssize_t n = recv(fd_, buffer, sizeof(buffer), 0);
-      if (n <= 0) return got;
-      got.append(buffer, static_cast<size_t>(n));
-    }
-    return got;
-  }
-  std::string receive_all() { return receive_until(""); }
-
- private:
-  int fd_;
-};
+using test::Client;
 
 // A server that answers with the body it got; /slow streams until its client leaves.
 class HttpServerTest : public testing::Test {

@@ -83,10 +83,8 @@ class Compiler {
     object.kind = Kind::kObject;
     object.rest = any_;
     any_object_ = add(std::move(object));
-    GrammarNode key;
-    key.kind = Kind::kKey;
-    const NodeId key_node = add(std::move(key));
-    grammar_.nodes[any_object_].rest_key = key_node;
+    const NodeId key = plain(Kind::kString);
+    grammar_.nodes[any_object_].rest_key = key;
     GrammarNode array;
     array.kind = Kind::kArray;
     array.rest = any_;
@@ -380,7 +378,13 @@ class Compiler {
       add_property(node, name, of_value, true);
     }
     if (node.rest != GrammarNode::kNone) {
+      const NodeId name = plain(Kind::kString);
+      if (node.properties.empty()) {
+        node.rest_key = name;
+        return add(std::move(node));
+      }
       GrammarNode key;
+      key.rest = name;
       key.kind = Kind::kKey;
       for (const GrammarNode::Property& property : node.properties) {
         key.taken.push_back(property.key.substr(1));

@@ -8,6 +8,16 @@ namespace lockstep::serve {
 
 namespace asio = boost::asio;
 
+namespace {
+
+size_t size_of(const TokenEvent& event) {
+  const size_t n_top = event.logprobs.has_value() ? event.logprobs->top.size() : 0;
+  return sizeof(Mailbox::Item) + n_top * sizeof(TokenLogprob) +
+         event.embedding.size() * sizeof(float);
+}
+
+}  // namespace
+
 Mailbox::Mailbox(asio::any_io_executor executor)
     : executor_(executor), wake_(executor, asio::steady_timer::time_point::max()) {}
 
@@ -15,7 +25,12 @@ void Mailbox::push(size_t choice, TokenEvent&& event) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return;
+    bytes_ += size_of(event);
     items_.push_back({choice, std::move(event)});
+    if (bytes_ > kMaxBytes) {
+      closed_ = true;
+      items_.clear();
+    }
     if (std::exchange(posted_, true)) return;
   }
   asio::post(executor_, [self = shared_from_this()] { self->wake_.cancel(); });
@@ -37,6 +52,7 @@ asio::awaitable<std::vector<Mailbox::Item>> Mailbox::wait() {
       const std::lock_guard lock(mutex_);
       if (closed_ || !items_.empty()) {
         posted_ = false;
+        bytes_ = 0;
         co_return std::exchange(items_, {});
       }
       posted_ = false;

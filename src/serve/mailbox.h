@@ -12,19 +12,20 @@
 
 namespace lockstep::serve {
 
+/// Bounded: where nobody takes what comes (a client that reads too slowly), it closes itself.
 class Mailbox : public std::enable_shared_from_this<Mailbox> {
  public:
   struct Item {
     size_t choice;
     TokenEvent event;
   };
+  static constexpr size_t kMaxBytes = 16u << 20;
   explicit Mailbox(boost::asio::any_io_executor executor);
 
   /// From any thread. What comes after close() is dropped.
   void push(size_t choice, TokenEvent&& event);
   /// Wakes wait() for the last time. From the server's thread.
   void close();
-  bool is_closed() const { return closed_; }
 
   /// What has come since the last call, waiting for some. Empty when closed.
   boost::asio::awaitable<std::vector<Item>> wait();
@@ -34,6 +35,7 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   boost::asio::steady_timer wake_;
   std::mutex mutex_;
   std::vector<Item> items_;
+  size_t bytes_ = 0;  // of items_, about
   bool posted_ = false, closed_ = false;
 };
 
