@@ -18,7 +18,9 @@ using Json = nlohmann::ordered_json;
 
 const std::string kFolder = std::string(LOCKSTEP_SOURCE_DIR) + "/examples/storyteller";
 
-Model open_model() { return Model::open(kFolder, Registry(), parse_activation_dtype("", "float32")); }
+Model open_model() {
+  return Model::open(kFolder, Registry(), parse_activation_dtype("", "float32"));
+}
 
 class ServerTest : public testing::Test {
  protected:
@@ -115,8 +117,8 @@ TEST_F(ServerTest, ScoresChoicesAsOffline) {
   options.max_tokens = options.max_logit_rows = options.max_context = 256;
   Pipeline pipeline(open_model(), options);
   for (const Item& item : make_items(200)) {
-    Json request = {{"max_tokens", 0}, {"echo", true}, {"logprobs", 1}, {"temperature", 0},
-                    {"seed", 1234}};
+    Json request = {
+        {"max_tokens", 0}, {"echo", true}, {"logprobs", 1}, {"temperature", 0}, {"seed", 1234}};
     for (const auto& choice : item.choices) {
       std::vector<int32_t> ids = item.context;
       ids.insert(ids.end(), choice.begin(), choice.end());
@@ -126,7 +128,8 @@ TEST_F(ServerTest, ScoresChoicesAsOffline) {
     for (size_t c = 0; c < item.choices.size(); ++c) {
       const Json& logprobs = answer["choices"][c]["logprobs"]["token_logprobs"];
       double score = 0;
-      for (size_t i = item.context.size(); i < logprobs.size(); ++i) score += logprobs[i].get<double>();
+      for (size_t i = item.context.size(); i < logprobs.size(); ++i)
+        score += logprobs[i].get<double>();
       ASSERT_NEAR(score, offline_score(pipeline, item.context, item.choices[c]), 1e-4);
     }
   }
