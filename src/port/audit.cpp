@@ -139,10 +139,7 @@ class Auditor {
       const SourceText text = read_source(read_text_file(source));
       collect_words(text.code, code_);
       note_includes(text.code, included);
-      for (const DeltaNote& note : find_delta_notes(text.code, "")) {
-        has_todo_ = has_todo_ || note.kind == DeltaNote::Kind::kTodo;
-      }
-      has_todo_ = has_todo_ || read_text_file(source).find("TODO(delta") != std::string::npos;
+      learn_notes(relative(source), read_text_file(source));
     }
     for (size_t i = 0; i < included.size(); ++i) {
       lineage_[normalised_name(included[i])] = fmt::format("lockstep/archs/{}.h", included[i]);
@@ -155,6 +152,15 @@ class Auditor {
     if (subject_.donor != nullptr) {
       lineage_.emplace(normalised_name(subject_.donor->slug), "deltas.json");
       lineage_.emplace(normalised_name(family_of_class(subject_.donor->class_name)), "deltas.json");
+    }
+  }
+
+  void learn_notes(const std::string& file, const std::string& source) {
+    for (const DeltaNote& note : find_delta_notes(source, file)) {
+      has_todo_ = has_todo_ || note.kind == DeltaNote::Kind::kTodo;
+      if (note.kind != DeltaNote::Kind::kDone) continue;
+      done_.insert(note.number);
+      done_in_[file] = note.number;
     }
   }
 
@@ -223,6 +229,9 @@ class Auditor {
       offset_ = sentence.offset;
       taken_.clear();
       is_history_ = is_record_ && is_told_of_the_past(prose.heading);
+      read_mirrors();
+      read_headers();
+      read_implemented();
       read_names();
       read_claims();
       read_numbers_of_deltas();
@@ -280,12 +289,63 @@ class Auditor {
         R"(\b(reference|transformers|hugging ?face|hf|torch|pytorch|python|mirrors)\b|\.py\b)");
   }
 
+  // "Mirrors transformers models/llama/modeling_llama.py", in a port of something else.
+  void read_mirrors() {
+    static const std::regex pattern(R"(\bmirrors?\b.*\bmodeling_(\w+)\.py)", std::regex::icase);
+    std::smatch match;
+    if (!std::regex_search(sentence_, match, pattern)) return;
+    const std::string family = normalised_name(match[1].str());
+    const auto begin = static_cast<size_t>(match.position(1)) - 9;
+    const size_t end = begin + 9 + static_cast<size_t>(match.length(1)) + 3;
+    const bool is_so = is_own(family);
+    put(is_so ? Verdict::kOk : Verdict::kLie, begin, end,
+        is_so ? "the model's own reference" : "the reference of another model");
+  }
+
+  // "lockstep/archs/llama.h"
+  void read_headers() {
+    static const std::regex pattern(R"(\blockstep/archs/(\w+)\.h\b)");
+    for (std::sregex_iterator at(sentence_.begin(), sentence_.end(), pattern), none; at != none;
+         ++at) {
+      const auto begin = static_cast<size_t>(at->position());
+      const std::string lineage = lineage_of(normalised_name((*at)[1].str()));
+      put(lineage.empty() ? Verdict::kStale : Verdict::kOk, begin,
+          begin + static_cast<size_t>(at->length()),
+          lineage.empty() ? "no source includes it" : fmt::format("by {}", lineage));
+    }
+  }
+
+  // "Deltas implemented: 1, 3" and "none yet", of the file at hand.
+  void read_implemented() {
+    static const std::regex pattern(R"(\bdeltas implemented:\s*(none(?: yet)?|\d[\d, and]*))",
+                                    std::regex::icase);
+    std::smatch match;
+    if (!std::regex_search(sentence_, match, pattern)) return;
+    const auto begin = static_cast<size_t>(match.position());
+    const size_t end = begin + static_cast<size_t>(match.length());
+    const std::string said = match[1];
+    std::string open;
+    static const std::regex number(R"(\d{1,6})");
+    for (std::sregex_iterator at(said.begin(), said.end(), number), none; at != none; ++at) {
+      if (!done_.contains(std::stoi(at->str()))) open += (open.empty() ? "" : ", ") + at->str();
+    }
+    const auto here = done_in_.find(file_);
+    if (!open.empty()) {
+      put(Verdict::kLie, begin, end, fmt::format("no source says that delta {} is done", open));
+    } else if (std::tolower(static_cast<unsigned char>(said[0])) == 'n' && here != done_in_.end()) {
+      put(Verdict::kStale, begin, end,
+          fmt::format("{} says that delta {} is done", file_, here->second));
+    } else {
+      put(Verdict::kOk, begin, end, "as the sources say");
+    }
+  }
+
   void read_names() {
     for (const FamilyMention& mention : names_.find(sentence_)) {
       const std::string words = sentence_.substr(mention.begin, mention.end - mention.begin);
       if (mention.is_class) {
         judge_class(mention, words);
-      } else if (is_rope_type(mention)) {
+      } else if (is_rope_type(mention) || is_taken(mention.begin, mention.end)) {
         continue;
       } else {
         judge_family(mention, words);
@@ -324,10 +384,20 @@ class Auditor {
     }
   }
 
+  // "Llama's attention", "llama::Attention", "Llama has none": said of the donor's own.
+  bool is_owner(const FamilyMention& mention) const {
+    const std::string after = sentence_.substr(mention.end);
+    const std::string before = sentence_.substr(0, mention.begin);
+    return matches(
+               after,
+               R"(^('s\b|’s|::|s'|[- ](has|have|uses|does|did|applies|rotates|keeps|puts|adds|reads|norms|stores)\b))") ||
+           is_denied_at(sentence_, mention.begin) || matches(before, R"([`/<"]$)");
+  }
+
   bool is_told_as_origin() const {
     return matches(
         sentence_,
-        R"(\b(derive[sd]?|deriving|based|differ\w*|unlike|than|donor|cop(y|ied)|instead|where|from|inherit\w*|began|begins|start\w*|as|like|same|delta)\b)");
+        R"(\b(derive[sd]?|deriving|based|differ\w*|unlike|than|donor|cop(y|ied)|instead|where|from|inherit\w*|began|begins|start\w*|as|like|same|delta|reuses?|subclass\w*|includes?)\b)");
   }
 
   void judge_family(const FamilyMention& mention, const std::string& words) {
@@ -340,7 +410,9 @@ class Auditor {
       const bool is_reused =
           matches(sentence_, R"(\b(inherits?|reuses?|subclass\w*|includes?)\b)") &&
           !is_denied_at(sentence_, mention.begin);
-      if (is_reused && lineage == "deltas.json" && !code_.contains(words)) {
+      if (!is_told_as_origin() && !is_owner(mention)) {
+        say(Verdict::kLie, fmt::format("names the donor ({}) as if it were this model", lineage));
+      } else if (is_reused && lineage == "deltas.json" && !code_.contains(words)) {
         say(Verdict::kStale, fmt::format("no source includes lockstep/archs/{}.h", mention.family));
       } else {
         say(Verdict::kOk, lineage == "deltas.json" ? "the donor of deltas.json"
@@ -365,7 +437,7 @@ class Auditor {
     const std::string after = sentence_.substr(mention.end);
     const bool compares =
         matches(before, R"(\b(as|like|unlike|than|of|in)( the| in| of)?( \S+ and| \S+,)? ?$)") ||
-        matches(after, R"(^(-|'s |’s )?(style|like|do\b|does\b))");
+        matches(after, R"(^([- ]|'s |’s )?(style|like|do\b|does\b))");
     if (!compares) return false;
     const std::vector<FoundClaim> claims = find_claims(sentence_, facts_);
     return !claims.empty() && std::ranges::all_of(claims, &FoundClaim::holds);
@@ -501,6 +573,8 @@ class Auditor {
   Words code_, inherited_, structure_, known_;
   fs::path sdk_;
   bool sdk_looked_for_ = false, has_todo_ = false;
+  std::set<int> done_;                  // deltas that a source says are done
+  std::map<std::string, int> done_in_;  // file -> one of them
   // Of the sentence at hand.
   std::string file_, sentence_;
   const Prose* place_ = nullptr;

@@ -14,8 +14,9 @@ namespace fs = std::filesystem;
 // The audit of a port whose graph is a registered architecture's.
 class AuditTest : public ::testing::Test {
  protected:
-  AuditReport audit_of(const std::string& fixture, const std::string& header,
+  AuditReport audit_of(const fs::path& fixture, const std::string& header,
                        const std::string& record = "", const DonorReport* donor = nullptr) {
+    // An absolute path stays what it is.
     const fs::path model = fs::path(LOCKSTEP_SOURCE_DIR) / "tests/fixtures" / fixture;
     const ModelFiles files = ModelFiles::open(model.string());
     const Registry registry;
@@ -113,6 +114,20 @@ TEST_F(AuditTest, LiesOfEachKindAreFound) {
       {"gpt2", "SwiGLU."},
       {"llama", "GELU."},
       {"llama", "Parallel residual."},
+      {"llama", "Bias on q, k and v."},
+      {"gpt2", "Linear layers without biases."},
+      {"llama", "It scales the embedding."},
+      {"llama", "Bidirectional attention."},
+      {"llama", "Its weights are float32."},
+      {"llama", "Non-rotary: no rotary."},
+      {"mixtral", "8 experts, of which four experts per token are active."},
+      {"deepseek_v3", "Seven experts: 7 shared experts."},
+      {"gemma3", "Full rotary embedding, ALiBi."},
+      // Values of config.json.
+      {"llama", "With rope_theta = 123456."},
+      {"llama", "The hidden size is 8192, and num_hidden_layers 77."},
+      // Another model's reference.
+      {"llama", "Mirrors transformers models/qwen3/modeling_qwen3.py."},
   };
   for (const Case& c : cases) {
     EXPECT_EQ(verdict(c.fixture, c.text), "Lie") << c.fixture << ": " << c.text << last_;
@@ -137,13 +152,18 @@ TEST_F(AuditTest, SoundTextIsNotAccused) {
       {"llama", "The key rows of q, k and v are one weight; see `q_proj`, model.layers.N.mlp."},
       {"llama", "A norm after attention: post-attention norm, before the MLP."},
       {"llama", "bfloat16 rounds once; float32 sums; the head is a Linear of its own."},
-      {"llama_rope3", "Llama 3 scaling of its frequencies."},
+      {"llama", "No bias; hidden_size = 64, num_hidden_layers: 4, vocab_size is what it is."},
+      {"llama", "Its weights are bfloat16; halves, a non-interleaved rotary embedding."},
+      {"mixtral", "Two experts per token, of 4 experts."},
+      {"gpt2", "Biases on q, k and v."},
+      {"gemma3", "Scales the embedding."},
+      {"llama_rope3", "Llama 3.1 scaling of its frequencies."},
       {"gemma3", "QK-norm, a sliding window in most layers, full attention in others."},
       {"gemma3", "Norms have a unit offset: 1 + w in float32."},
       {"gemma3", "Sandwich of pre-norm and post-norm."},
       {"gpt2", "LayerNorm, learned positions, GELU, biases; no rotary embedding."},
       {"gpt2", "Multi-head attention."},
-      {"mixtral", "Mixture of 8 experts, the top-2 of the router: two experts a token."},
+      {"mixtral", "Mixture of 4 experts, the top-2 of the router: two experts a token."},
       {"mixtral", "Experts without shared experts."},
       {"deepseek_v3", "MLA with a sigmoid router and shared experts."},
       {"deepseek_v3",
@@ -170,6 +190,11 @@ TEST_F(AuditTest, LineageIsJudgedByIncludesAndDeltas) {
   // The donor's own ways are no claim about this code.
   EXPECT_EQ(of("// Llama has RMSNorm here.\n", &donor), "OK");
   EXPECT_EQ(of("// In place of the donor's RMSNorm.\n", &donor), "OK");
+  // A donor's own text, left as it was.
+  EXPECT_EQ(of("// Llama.\n", &donor), "Lie");
+  EXPECT_EQ(of("// The Llama decoder.\n#include \"lockstep/archs/llama.h\"\n", nullptr), "Lie");
+  EXPECT_EQ(of("// Everything else is Llama's.\n", &donor), "OK");
+  EXPECT_EQ(of("// See lockstep/archs/qwen3.h.\n", &donor), "Stale");
   // Taken over in words alone.
   EXPECT_EQ(of("// Reuses llama.\n", &donor), "Stale");
   EXPECT_EQ(of("// A LlamaAttention for each layer.\n", &donor), "Stale");
@@ -187,6 +212,19 @@ TEST_F(AuditTest, WhatIsNoLongerThereIsStale) {
   EXPECT_EQ(verdict("llama", "The window is not yet implemented."), "Stale") << last_;
   EXPECT_EQ(verdict("llama", "As `eager_attention_forward` of the reference does."), "no claim")
       << last_;
+}
+
+TEST_F(AuditTest, WhatAFileSaysOfItsDeltasIsHeldAgainstItsNotes) {
+  const DonorReport donor{"llama", "LlamaForCausalLM", {Delta{.number = 1}, Delta{.number = 2}}};
+  const auto of = [&](const std::string& source) {
+    const AuditReport report = audit_of("gpt2", source, "", &donor);
+    return std::string(verdict_name(report.claims.at(0).verdict));
+  };
+  const std::string done = "//\n// Delta 2 (modeling_x.py:4): so it is.\n";
+  EXPECT_EQ(of("// Deltas implemented: none yet.\n"), "OK");
+  EXPECT_EQ(of("// Deltas implemented: none yet.\n" + done), "Stale");
+  EXPECT_EQ(of("// Deltas implemented: 2.\n" + done), "OK");
+  EXPECT_EQ(of("// Deltas implemented: 1, 2.\n" + done), "Lie");
 }
 
 TEST_F(AuditTest, OpenDeltasAreNoClaimsAndPromisesHoldWhileTheyAreOpen) {
@@ -221,15 +259,27 @@ TEST_F(AuditTest, TheSummaryCarriesHitsAndHash) {
       << lying.summary();
 }
 
-// The registered architectures' own comments, as a port with the same graph would have them.
+// The registered architectures' own comments, as a port with the same graph would have them: those
+// of the committed fixtures, and of all others where these lie beside the clone.
 TEST_F(AuditTest, RegisteredArchitecturesTellTheTruth) {
-  for (const char* name : {"llama", "gpt2", "mixtral", "mamba2", "deepseek_v3"}) {
-    const fs::path header =
-        fs::path(LOCKSTEP_SOURCE_DIR) / "src/archs" / name / (std::string(name) + ".h");
-    const AuditReport report = audit_of(name, test::read_bytes(header));
-    for (const Claim& claim : report.claims) {
+  const fs::path source = LOCKSTEP_SOURCE_DIR;
+  std::vector<fs::path> models;
+  for (const char* name : {"llama", "gpt2", "mixtral", "mamba2", "deepseek_v3", "gemma3"}) {
+    models.push_back(source / "tests/fixtures" / name);
+  }
+  const fs::path shared = source.parent_path() / "shared/fixtures/models";
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(shared, ignored)) {
+    models.push_back(entry.path());
+  }
+  const Registry registry;
+  for (const fs::path& model : models) {
+    const ModelFiles files = ModelFiles::open(model.string());
+    const std::string slug = registry.resolve(files.config).slug;
+    const std::string text = test::read_bytes(source / "src/archs" / slug / (slug + ".h"));
+    for (const Claim& claim : audit_of(model, text).claims) {
       EXPECT_EQ(claim.verdict, Claim::Verdict::kOk)
-          << name << ".h:" << claim.line << ": " << claim.words << ": " << claim.evidence;
+          << slug << ".h:" << claim.line << ": " << claim.words << ": " << claim.evidence;
     }
   }
 }

@@ -114,7 +114,7 @@ Ask attention_number(size_t group, const char* what, Get get) {
 
 Answer experts_there(const ClaimFacts& f, const Match&) {
   const auto& experts = f.graph.experts;
-  return {experts.empty() ? 0u : 1u, 1,
+  return {experts.size(), std::max(f.graph.layers.size(), experts.size()),
           experts.empty() ? std::string("the graph has no experts op")
                           : fmt::format("{} experts, {} a token (first {})", experts[0].experts,
                                         experts[0].chosen, experts[0].path)};
@@ -127,9 +127,39 @@ Ask experts_number(bool chosen_alone) {
       values.push_back(e.chosen);
       if (!chosen_alone) values.push_back(e.experts);
     }
-    return number_answer(number_of(m[1].str()), chosen_alone ? "experts a token" : "expert counts",
-                         values);
+    return number_answer(number_of(m[1].matched || m.size() < 3 ? m[1].str() : m[2].str()),
+                         chosen_alone ? "experts a token" : "expert counts", values);
   };
+}
+
+// How many shared experts there are is told by config.json alone: one module computes all of them.
+Answer shared_number(const ClaimFacts& f, const Match& m) {
+  std::set<double> found;
+  for (const char* key : {"n_shared_experts", "num_shared_experts", "num_shared_expert"}) {
+    const auto at = f.numbers.find(key);
+    if (at != f.numbers.end()) found.insert(at->second.begin(), at->second.end());
+  }
+  if (found.empty() && f.graph.has_shared_experts) found.insert(1);
+  if (!f.graph.has_shared_experts) found = {0};
+  return number_answer(number_of(m[1].str()), "shared experts", found);
+}
+
+Answer stored_dtype(const ClaimFacts& f, const Match& m) {
+  std::string said = m[1].str();
+  for (char& c : said) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (said == "bf16") said = "bfloat16";
+  if (said == "fp16") said = "float16";
+  if (said == "fp32") said = "float32";
+  return {said == f.stored_dtype ? 1u : 0u, 1, fmt::format("most weights are {}", f.stored_dtype)};
+}
+
+Answer no_bias(const ClaimFacts& f, const Match&) {
+  const bool has = f.graph.has_attention_bias || f.graph.has_mlp_bias;
+  return {has ? 0u : 1u, 1, has ? "products of the graph have biases" : "no product has a bias"};
+}
+
+Answer not_causal(const ClaimFacts&, const Match&) {
+  return {0, 1, "every attention op of a graph is causal, over one sequence"};
 }
 
 Answer router_scoring(const ClaimFacts& f, const Match& m) {
@@ -185,6 +215,9 @@ const std::vector<Rule>& rules() {
         of_attention("get a norm's result", [](const A& a) { return a.has_input_norm; }));
     add(R"(\bpost[- ]?norm(s|ed|ali[sz]\w+)?\b)",
         of_attention("have a norm behind them", [](const A& a) { return a.has_output_norm; }));
+    add(R"(\bsandwich(ed)?([- ]norm\w*)?\b|\b(dual|four)[- ]norms?\b)",
+        of_attention("stand between two norms",
+                     [](const A& a) { return a.has_input_norm && a.has_output_norm; }));
     add(R"(\bunit[- ]offset\b|\b1 \+ w(eights?)?\b)",
         of_fact(&GraphFacts::has_unit_offset, "norms add 1 to their weights",
                 "no norm of the graph adds 1 to its weight"));
@@ -201,6 +234,9 @@ const std::vector<Rule>& rules() {
         }));
     add(R"(\bpartial(ly)?[-_ ](rope|rotary|rotat\w+)\w*|\brotates? (only )?(a )?(part|half|quarter) of\b)",
         of_attention("rotate a part of a head", [](const A& a) { return a.is_partly_rotated; }));
+    add(R"(\bfull(y)?[- ](rope|rotary|rotat\w+)\b|\brotates? (the )?(whole|entire) heads?\b)",
+        of_attention("rotate a whole head",
+                     [](const A& a) { return a.is_rotated && !a.is_partly_rotated; }));
     add(R"(\bnope\b|\blayers? without (rotary|rotation|rope|positions)\b)",
         of_attention("have no rotation", [](const A& a) { return !a.is_rotated; }));
     add(R"(\byarn\b)", of_rope_type("yarn"));
@@ -276,11 +312,15 @@ const std::vector<Rule>& rules() {
     add(R"(\b(gated )?delta rule\b)", of_op("gated_delta_rule"));
     add(R"(\b(causal|short|depthwise) conv(olution)?s?\b)", of_op("causal_conv"));
     // Experts.
+    add(R"(\b(\d+|one|two|four) shared[- ]experts?\b)", shared_number);
     add(R"(\bshared[- ]experts?\b)",
         of_fact(&GraphFacts::has_shared_experts, "the graph has a shared expert",
                 "no module of the graph is a shared expert"));
-    add(R"(\b(\d+|one|two|four|six|eight)(?: routed| active| chosen)? experts\b)",
-        experts_number(false));
+    add(R"(\b(\d+|one|two|four|six|eight)(?: active| chosen| selected)? experts? (?:per|a|for each|each) token\b|\b(\d+|one|two|four|six|eight) (?:active|chosen|selected) experts\b)",
+        experts_number(true));
+    add(R"(\b(\d+|one|two|four|six|eight)(?: routed)? experts\b)", experts_number(false));
+    add(R"(\btop[- ]?k ?(?:of|=|is|:)? ?(\d+)\b)", experts_number(true),
+        R"(\b(experts?|rout\w+|moe|mixture)\b)");
     add(R"(\btop[- ]?(\d+|one|two|four|six|eight)\b)", experts_number(true),
         R"(\b(experts?|rout\w+|moe|mixture)\b)");
     add(R"(\b(softmax|sigmoid)[- ](?:router|rout\w+|scor\w+|gat\w+)\b)", router_scoring);
@@ -299,9 +339,16 @@ const std::vector<Rule>& rules() {
     add(R"(\bparallel (residuals?|blocks?|attention)\b)",
         of_fact(&GraphFacts::is_parallel, "attention and feed-forward read one value",
                 "feed-forward reads what attention added to"));
-    add(R"(\b(qkv|attention|q, k and v|query|q/k/v)[- ]bias(es)?\b)",
+    add(R"(\b(?:no|without) bias(?:es)?\b|\bbias-?free\b)", no_bias);
+    add(R"(\b(qkv|attention|q, k and v|query|q/k/v)[- ]bias(es)?\b|\bbias(es)? (on|in|for|of) (the )?(q|query|queries|qkv|attention)\b)",
         of_fact(&GraphFacts::has_attention_bias, "projections of attention have biases",
                 "no projection of attention has a bias"));
+    add(R"(\bscaled embeddings?\b|\bembedding scale\b|\bscales? (the |its )?embeddings?\b)",
+        of_fact(&GraphFacts::has_scaled_embedding, "the embedding is scaled",
+                "nothing scales the embedding"));
+    add(R"(\bbidirectional\b|\bnon-causal\b|\bcross[- ]attention\b)", not_causal);
+    add(R"(\bweights are (?:in |stored in |stored as )?(bfloat16|float16|float32|bf16|fp16|fp32|int8|fp8|float8)\b)",
+        stored_dtype);
     add(R"(\buntied\b)", [](const ClaimFacts& f, const Match&) {
       return Answer{f.graph.is_tied ? 0u : 1u, 1,
                     f.graph.is_tied ? "the head is tied" : "no weight is tied"};
@@ -326,9 +373,68 @@ bool says_all(std::string_view sentence) {
 }
 bool speaks_of_layers(std::string_view sentence) { return has(sentence, R"(\blayers?\b)"); }
 
+bool overlaps(const std::vector<FoundClaim>& found, size_t begin, size_t end);
+
+bool is_name_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+
+std::string plain_number(double value) { return fmt::format("{:.12g}", value); }
+
+// "rope_theta = 10000", "hidden size of 64": a key of config.json, then a number.
+void find_values(std::string_view sentence, const ClaimFacts& facts,
+                 std::vector<FoundClaim>& found) {
+  std::string lower(sentence);
+  for (char& c : lower)
+    c = c == ' ' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  static const std::regex value(
+      R"(^(?: ?(?:==?|:) ?| (?:of|is) | )(-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?))");
+  for (const auto& [key, numbers] : facts.numbers) {
+    // A single word is too often just a word.
+    if (key.find('_') == std::string::npos) continue;
+    for (size_t at = lower.find(key); at != std::string::npos; at = lower.find(key, at + 1)) {
+      const size_t end = at + key.size();
+      if ((at > 0 && is_name_char(sentence[at - 1])) ||
+          (end < sentence.size() && is_name_char(sentence[end])))
+        continue;
+      std::match_results<std::string_view::const_iterator> match;
+      const std::string_view rest = sentence.substr(end);
+      if (!std::regex_search(rest.begin(), rest.end(), match, value)) continue;
+      std::string text = match[1].str();
+      std::erase(text, ',');
+      const double said = std::strtod(text.c_str(), nullptr);
+      const size_t stop = end + static_cast<size_t>(match.length());
+      if (overlaps(found, at, stop)) continue;
+      std::string values;
+      for (const double number : numbers)
+        values += (values.empty() ? "" : ", ") + plain_number(number);
+      found.push_back({at, stop, false, numbers.contains(said),
+                       fmt::format("config.json: {} = {}", key, values)});
+    }
+  }
+}
+
 bool overlaps(const std::vector<FoundClaim>& found, size_t begin, size_t end) {
   return std::ranges::any_of(found,
                              [&](const FoundClaim& c) { return begin < c.end && c.begin < end; });
+}
+
+void collect_numbers(const nlohmann::json& value, ClaimFacts& facts) {
+  if (!value.is_object()) return;
+  for (const auto& [key, child] : value.items()) {
+    if (child.is_number()) facts.numbers[key].insert(child.get<double>());
+    collect_numbers(child, facts);
+  }
+}
+
+std::string dtype_of_most(const Graph& graph) {
+  std::map<DType, int64_t> n;
+  for (const Parameter& parameter : graph.parameters) {
+    const TensorType& type = graph.nodes[parameter.node].outputs[0];
+    int64_t elements = 1;
+    for (const Dim& dim : type.shape.dims()) elements *= dim.count;
+    n[type.dtype] += elements;
+  }
+  const auto most = std::ranges::max_element(n, {}, [](const auto& p) { return p.second; });
+  return most == n.end() ? "" : std::string(dtype_name(most->first));
 }
 
 void collect_rope_types(const nlohmann::json& value, bool in_rope,
@@ -346,10 +452,11 @@ void collect_rope_types(const nlohmann::json& value, bool in_rope,
 }  // namespace
 
 ClaimFacts claim_facts(const Trace& trace, const ConfigFile& config) {
-  ClaimFacts facts{facts_of(trace), {}};
+  ClaimFacts facts{facts_of(trace), {}, {}, dtype_of_most(trace.graph)};
   const nlohmann::json document =
       nlohmann::json::parse(config.text(), nullptr, /*allow_exceptions=*/false);
   collect_rope_types(document, false, facts.rope_types);
+  collect_numbers(document, facts);
   return facts;
 }
 
@@ -364,11 +471,12 @@ bool is_denied_at(std::string_view sentence, size_t at) {
       R"(\b(without|neither|nor|lack\w*|instead of|rather than|in place of|unlike|leav\w+ out|omit\w*|drops?|removes?|free of)\b[^;:()]{0,60}$)";
   constexpr const char* kNarrow =
       R"((\b(no|not|never|none|isn't|aren't|doesn't|don't)\b|n't\b)(?![^,]* and )[^,;:()]{0,40}(, ?(n?or )[^,;:()]{0,40})*$)";
-  return has(before, kWide) || has(before, kNarrow);
+  return has(before, kWide) || has(before, kNarrow) || has(before, R"(\bnon-?$)");
 }
 
 std::vector<FoundClaim> find_claims(std::string_view sentence, const ClaimFacts& facts) {
   std::vector<FoundClaim> found;
+  find_values(sentence, facts, found);
   for (const Rule& rule : rules()) {
     if (rule.context != nullptr && !has(sentence, rule.context)) continue;
     using Iterator = std::regex_iterator<std::string_view::const_iterator>;

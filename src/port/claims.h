@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +17,9 @@ namespace lockstep::port {
 struct ClaimFacts {
   GraphFacts graph;
   std::vector<std::string> rope_types;  // of config.json: "yarn", "llama3", ...
+  /// Numbers of config.json by key, whatever it is nested in.
+  std::map<std::string, std::set<double>, std::less<>> numbers;
+  std::string stored_dtype;  // of most weights
 };
 ClaimFacts claim_facts(const Trace& trace, const ConfigFile& config);
 
@@ -27,7 +32,8 @@ struct FoundClaim {
 };
 
 /// Claims of kinds: devices, norms, rotation, positions, attention, experts, activation, head,
-/// residuals. Sorted by place, none overlapping another.
+/// residuals, biases, stored types, and values of config.json's keys. Sorted by place, none
+/// overlapping another.
 std::vector<FoundClaim> find_claims(std::string_view sentence, const ClaimFacts& facts);
 
 /// Whether what begins at `at` is denied: "no", "without", "instead of" and the like before it, in

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <optional>
+#include <tuple>
 
 namespace lockstep::port {
 namespace {
@@ -28,21 +29,36 @@ bool is_english(const std::string& family) {
          family == stem_of(family);
 }
 
-// Length of `family` at `text`, whose separators ('-', '_', ' ') count for nothing between its
-// parts; 0: it does not stand there.
-size_t match_at(std::string_view text, const std::string& family) {
+// Length of a family at the beginning of `text`; 0: it does not stand there. `spelling` has '_'
+// where '-', '_', ' ' or nothing may stand; the same holds before its digits.
+size_t match_at(std::string_view text, std::string_view spelling) {
   size_t at = 0;
-  for (size_t i = 0; i < family.size(); ++i) {
-    const bool may_part =
-        i > 0 && at < text.size() && (text[at] == '-' || text[at] == '_' || text[at] == ' ');
-    if (may_part && at + 1 < text.size() && lower(text[at + 1]) == family[i] &&
-        lower(text[at]) != family[i]) {
+  for (size_t i = 0; i < spelling.size(); ++i) {
+    const bool is_seam =
+        spelling[i] == '_' || (i > 0 && is_digit(spelling[i]) && !is_digit(spelling[i - 1]));
+    if (is_seam && at < text.size() && (text[at] == '-' || text[at] == '_' || text[at] == ' ')) {
       ++at;
     }
-    if (at >= text.size() || lower(text[at]) != family[i]) return 0;
+    if (spelling[i] == '_') continue;
+    if (at >= text.size() || lower(text[at]) != spelling[i]) return 0;
     ++at;
   }
   return at;
+}
+
+// "Qwen3Moe" -> "qwen3_moe", "gpt_neox" as it is: a seam before a capital that follows a small
+// letter or a digit.
+std::string spelling_of(std::string_view name) {
+  std::string spelling;
+  for (size_t i = 0; i < name.size(); ++i) {
+    const bool is_seam =
+        i > 0 && is_upper(name[i]) && !is_upper(name[i - 1]) && is_alnum(name[i - 1]);
+    if (is_seam || !is_alnum(name[i])) {
+      if (!spelling.empty() && spelling.back() != '_') spelling += '_';
+    }
+    if (is_alnum(name[i])) spelling += lower(name[i]);
+  }
+  return spelling;
 }
 
 // A version behind a name: "3", "-3.1", " 2".
@@ -82,6 +98,12 @@ std::optional<FamilyMention> mention_of(std::string_view text, size_t begin, siz
     mention.end = end + version_at(text.substr(end));
     mention.family = normalised_name(text.substr(begin, mention.end - begin));
   }
+  // "3.1" is the family's third version as well.
+  if (is_digit(mention.family.back()) && mention.end + 1 < text.size() &&
+      text[mention.end] == '.' && is_digit(text[mention.end + 1])) {
+    do ++mention.end;
+    while (mention.end < text.size() && is_digit(text[mention.end]));
+  }
   const std::string_view rest = text.substr(mention.end);
   const bool goes_on = !rest.empty() && (is_alnum(rest[0]) || rest[0] == '_' || rest[0] == '/' ||
                                          (rest[0] == '.' && rest.size() > 1 && is_alnum(rest[1])));
@@ -112,9 +134,9 @@ std::string family_of_class(std::string_view class_name) {
 FamilyNames::FamilyNames(const Registry& registry, const std::vector<std::string>& more) {
   const auto add = [&](std::string_view name) {
     const std::string whole = normalised_name(name);
-    for (const std::string& family : {whole, stem_of(whole)}) {
-      if (family.size() >= 3) families_.push_back(family);
-    }
+    if (whole.size() >= 3) families_.push_back({whole, spelling_of(name)});
+    const std::string stem = stem_of(whole);
+    if (stem.size() >= 3) families_.push_back({stem, stem});
   };
   for (const Registry::Entry& entry : registry.entries()) {
     std::string slug = entry.architecture->slug;
@@ -125,26 +147,26 @@ FamilyNames::FamilyNames(const Registry& registry, const std::vector<std::string
     registered_.push_back(normalised_name(family_of_class(entry.architecture->class_name)));
   }
   for (const std::string& name : more) add(name);
-  for (const char* name : {"gptj", "gptneo", "chatglm", "baichuan", "internlm", "minicpm",
+  for (const char* name : {"gpt_j", "gpt_neo", "chatglm", "baichuan", "internlm", "minicpm",
                            "nemotron", "jamba", "dbrx", "persimmon", "codegen", "mpt", "ernie"}) {
     add(name);
   }
   // Of "gpt_oss" only the whole is a family.
-  std::erase(families_, "gpt");
-  std::ranges::sort(families_, [](const std::string& a, const std::string& b) {
-    return a.size() != b.size() ? a.size() > b.size() : a < b;
+  std::erase_if(families_, [](const Family& f) { return f.name == "gpt"; });
+  std::ranges::sort(families_, [](const Family& a, const Family& b) {
+    const size_t n = a.name.size(), m = b.name.size();
+    return n != m ? n > m : std::tie(a.name, a.spelling) < std::tie(b.name, b.spelling);
   });
-  families_.erase(std::unique(families_.begin(), families_.end()), families_.end());
 }
 
 std::vector<FamilyMention> FamilyNames::find(std::string_view text) const {
   std::vector<FamilyMention> found;
   for (size_t at = 0; at < text.size(); ++at) {
     if (!is_alnum(text[at]) || (at > 0 && continues_name(text[at - 1]))) continue;
-    for (const std::string& family : families_) {
-      const size_t length = match_at(text.substr(at), family);
+    for (const Family& family : families_) {
+      const size_t length = match_at(text.substr(at), family.spelling);
       if (length == 0) continue;
-      const auto mention = mention_of(text, at, at + length, family);
+      const auto mention = mention_of(text, at, at + length, family.name);
       if (!mention) continue;
       found.push_back(*mention);
       at = mention->end - 1;

@@ -36,7 +36,11 @@ class FamilyNames {
   bool is_registered(const std::string& family) const;
 
  private:
-  std::vector<std::string> families_;    // normalised, longest first
+  struct Family {
+    std::string name;      // normalised
+    std::string spelling;  // with '_' where words may be parted
+  };
+  std::vector<Family> families_;         // longest first
   std::vector<std::string> registered_;  // normalised
 };
 

@@ -85,9 +85,17 @@ class Reader {
     }
     if (name == "attention" || name == "latent_attention") read_attention(n);
     if (name == "linear") read_bias(n);
+    if (name == "embedding" && is_scaled(n)) facts_.has_scaled_embedding = true;
     if (name == "embedding" && comes_from(node.inputs, "@positions")) {
       facts_.has_learned_positions = true;
     }
+  }
+
+  bool is_scaled(uint32_t n) const {
+    return std::ranges::any_of(consumers_[n], [&](uint32_t user) {
+      return is_op(user, "elementwise") &&
+             graph_.nodes[user].attrs.get_string("fn", "").starts_with("scale");
+    });
   }
 
   bool comes_from(const std::vector<ValueId>& inputs, std::string_view input) const {

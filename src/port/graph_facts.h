@@ -47,6 +47,7 @@ struct GraphFacts {
   bool has_attention_bias = false, has_mlp_bias = false;
   bool is_parallel = false;  // attention and MLP read one value
   bool has_logit_cap = false;
+  bool has_scaled_embedding = false;
 
   size_t count(std::string_view op) const;
   bool has_state() const;  // a state-space or delta-rule op

@@ -46,6 +46,7 @@ class GatesTest : public ::testing::Test {
          fs::directory_iterator(kSource / "tests/fixtures/llama")) {
       if (entry.is_regular_file()) fs::copy_file(entry.path(), model() / entry.path().filename());
     }
+    edit_config([](json& c) { c["unused_key"] = 3; });
     settle_deltas();
   }
 
@@ -133,6 +134,7 @@ TEST_F(GatesTest, TheDocumentIsAsProgramsRelyOnIt) {
   EXPECT_EQ(names, (std::vector<std::string>{"walls", "checkpoint_meta", "arch_name", "encoding",
                                              "config_keys", "deltas", "import", "dry_build", "keys",
                                              "weights_format", "docstrings"}));
+  EXPECT_EQ(gate(document, "config_keys")["detail"], "15 keys read, 1 left out for a reason");
   EXPECT_EQ(run_json(0), document);
 }
 
@@ -181,7 +183,6 @@ TEST_F(GatesTest, MismatchedEncodingsWarnAndExitZero) {
 
 TEST_F(GatesTest, UnreadKeysAreNamedUnlessTheSourcesSayWhy) {
   edit_config([](json& c) {
-    c["unused_key"] = 3;
     c["magic_scale"] = 2.5;
     c["magic_window"] = 7;
   });
