@@ -16,17 +16,6 @@ bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
-// What an architecture that is registered ignores, so does the reference's class of that name.
-Level level(const WallContext& context) { return context.is_traced ? Level::kWarn : Level::kBlock; }
-
-// Shapes that do not fit come before what the port itself said.
-std::string last_reason(const std::string& refusal) {
-  constexpr std::string_view kThen = "and then: ";
-  const size_t at = refusal.find(kThen);
-  const size_t begin = at == std::string::npos ? 0 : at + kThen.size();
-  return refusal.substr(begin, refusal.find('\n', begin) - begin);
-}
-
 bool is_count(const ConfigKey& key) {
   return key.node->kind == Kind::kInt || key.node->kind == Kind::kFloat;
 }

@@ -19,7 +19,8 @@ class HubPortTest : public HubTest {
   }
   static std::vector<std::string> codes(const Outcome& outcome) {
     std::vector<std::string> found;
-    for (const json& finding : json::parse(outcome.text)["findings"]) {
+    const json document = json::parse(outcome.text);
+    for (const json& finding : document["findings"]) {
       found.push_back(finding["level"].get<std::string>() + " " +
                       finding["code"].get<std::string>());
     }
@@ -43,7 +44,8 @@ TEST_F(HubPortTest, WeightsOfAnotherFormatAreAWall) {
   EXPECT_EQ(outcome.status, 2);
   // The tokenizer of this Hub is 5,000 letters.
   EXPECT_EQ(codes(outcome),
-            (std::vector<std::string>{"block weights_format", "block tokenizer_class"}));
+            (std::vector<std::string>{"block weights_format", "block tokenizer_class"}))
+      << outcome.text;
   EXPECT_NE(outcome.text.find("file pytorch_model.bin"), std::string::npos) << outcome.text;
 }
 
