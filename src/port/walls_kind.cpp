@@ -16,6 +16,14 @@ bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
+// Shapes that do not fit come before what the port itself said.
+std::string last_reason(const std::string& refusal) {
+  constexpr std::string_view kThen = "and then: ";
+  const size_t at = refusal.find(kThen);
+  const size_t begin = at == std::string::npos ? 0 : at + kThen.size();
+  return refusal.substr(begin, refusal.find('\n', begin) - begin);
+}
+
 bool is_count(const ConfigKey& key) {
   return key.node->kind == Kind::kInt || key.node->kind == Kind::kFloat;
 }
