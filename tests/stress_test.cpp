@@ -183,7 +183,7 @@ auto times(const char* attr, double factor) {
 auto plus_one(const char* attr) {
   return [=](const Attrs& attrs) { return attrs.get_int(attr) + 1; };
 }
-auto set_to(Attrs::Value value) {
+auto set_to(const Attrs::Value& value) {
   return [=](const Attrs&) { return value; };
 }
 // Element `i` of a list, changed.

@@ -40,7 +40,7 @@ Pipelines::Pipelines(const ModelOptions& options, const parity::Recording& refer
   for (const DType dtype : dtypes) {
     ModelOptions in_dtype = options;
     in_dtype.dtype = std::string(dtype_name(dtype));
-    in_dtype.quiet = !pipelines_.empty();
+    in_dtype.quiet = options.quiet || !pipelines_.empty();
     pipelines_.push_back(in_dtype.start(in_dtype.open(), pipeline_options));
   }
 }

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cctype>
 #include <regex>
+#include <utility>
 
 #include "base/file.h"
 #include "lockstep/error.h"
+#include "port/source_text.h"
 
 namespace lockstep::port {
 namespace fs = std::filesystem;
@@ -86,31 +88,11 @@ std::string config_of(const std::vector<Chunk>& chunks) {
 
 std::string without_comments(std::string_view source) {
   std::string text;
-  char quote = 0;
-  for (size_t i = 0; i < source.size(); ++i) {
-    const char c = source[i];
-    if (quote == 0 && source.substr(i, 2) == "//") {
-      i = std::min(source.find('\n', i), source.size()) - 1;
-      while (!text.empty() && text.back() == ' ') text.pop_back();
-      continue;
-    }
-    if (quote == 0 && source.substr(i, 2) == "/*") {
-      i = std::min(source.find("*/", i), source.size() - 2) + 1;
-      continue;
-    }
-    if (quote != 0 && c == '\\' && i + 1 < source.size()) {
-      text += c;
-      text += source[++i];
-      continue;
-    }
-    if (quote == 0 && (c == '"' || c == '\'')) {
-      quote = c;
-    } else if (c == quote) {
-      quote = 0;
-    }
-    // Empty lines that a comment left.
-    if (c == '\n' && text.ends_with("\n\n")) continue;
-    text += c;
+  for (std::string& line : lines_of(read_source(source).code)) {
+    line.erase(line.find_last_not_of(' ') + 1);
+    // Lines that held a comment alone are empty now.
+    if (line.empty() && (text.empty() || text.ends_with("\n\n"))) continue;
+    text += line + "\n";
   }
   return text;
 }
@@ -191,18 +173,32 @@ std::string stem_of(std::string_view class_name) {
   return std::string(class_name.substr(0, is_suffix ? at : class_name.size()));
 }
 
-namespace {
+std::string with_stem(std::string_view text, std::string_view from, std::string_view to,
+                      const std::set<std::string>& kept) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    size_t end = i;
+    while (end < text.size() && is_word(text[end])) ++end;
+    const std::string word(text.substr(i, end - i));
+    const char next = word.size() > from.size() ? word[from.size()] : 'A';
+    const bool is_literal = i > 0 && text[i - 1] == '"';
+    const bool is_one = word.starts_with(from) && !word.empty() &&
+                        (std::isupper(static_cast<unsigned char>(next)) != 0) &&
+                        (is_literal || !kept.contains(word));
+    out += is_one ? std::string(to) + word.substr(from.size()) : word;
+    if (end < text.size()) out += text[end];
+    i = end + 1;
+  }
+  return out;
+}
 
-template <class Ends>
-std::string replaced(std::string_view text, std::string_view from, std::string_view to,
-                     const Ends& ends) {
+std::string with_word(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
   for (size_t i = 0; i < text.size();) {
     const bool begins = i == 0 || !is_word(text[i - 1]);
     const size_t end = i + from.size();
-    const bool is_one =
-        begins && text.substr(i, from.size()) == from && (end == text.size() || ends(text[end]));
-    if (is_one) {
+    const bool ends = from.ends_with(':') || end >= text.size() || !is_word(text[end]);
+    if (begins && ends && text.substr(i, from.size()) == from) {
       out += to;
       i = end;
     } else {
@@ -210,18 +206,6 @@ std::string replaced(std::string_view text, std::string_view from, std::string_v
     }
   }
   return out;
-}
-
-}  // namespace
-
-std::string with_stem(std::string_view text, std::string_view from, std::string_view to) {
-  return replaced(text, from, to, [](char c) {
-    return !is_word(c) || std::isupper(static_cast<unsigned char>(c)) != 0;
-  });
-}
-
-std::string with_word(std::string_view text, std::string_view from, std::string_view to) {
-  return replaced(text, from, to, [](char c) { return !is_word(c); });
 }
 
 }  // namespace lockstep::port

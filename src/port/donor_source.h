@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,9 +51,11 @@ struct DonorSource {
 /// "GPT2LMHeadModel" -> "GPT2".
 std::string stem_of(std::string_view class_name);
 
-/// `text` with every word `from`, alone or with an upper-case letter after it, begun by `to`.
-std::string with_stem(std::string_view text, std::string_view from, std::string_view to);
-/// `text` with every whole word `from` as `to`.
+/// `text` with every word `from`, alone or with an upper-case letter after it, begun by `to`; words
+/// of code (not of literals) that are in `kept` stay.
+std::string with_stem(std::string_view text, std::string_view from, std::string_view to,
+                      const std::set<std::string>& kept);
+/// `text` with every whole word `from`, which may end in "::", as `to`.
 std::string with_word(std::string_view text, std::string_view from, std::string_view to);
 
 }  // namespace lockstep::port

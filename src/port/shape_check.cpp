@@ -171,9 +171,12 @@ class ShapeCheck {
     };
     static const std::vector<Rule> rules = {
         {{"attention_bias", "qkv_bias", "use_qkv_bias"},
-         {"q_proj.bias", "k_proj.bias", "v_proj.bias", "qkv_proj.bias"}},
+         {"q_proj.bias", "k_proj.bias", "v_proj.bias", "qkv_proj.bias", "query_key_value.bias",
+          "c_attn.bias"}},
         {{"mlp_bias"}, {"mlp.gate_proj.bias", "mlp.up_proj.bias", "mlp.down_proj.bias"}},
-        {{"use_bias", "bias"}, {"_proj.bias", ".dense.bias", ".query_key_value.bias"}},
+        {{"use_bias", "bias"},
+         {".q_proj.bias", ".in_proj.bias", ".out_proj.bias", ".dense.bias", ".query_key_value.bias",
+          ".c_fc.bias"}},
         {{"lm_head_bias"}, {"lm_head.bias"}},
     };
     for (const Rule& rule : rules) {

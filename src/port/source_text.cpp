@@ -24,9 +24,17 @@ bool begins_item(std::string_view line) {
   return digits > 0 && digits < 4 && line.substr(digits).starts_with(". ");
 }
 
+// "Key NAME: why"
+bool begins_key_note(std::string_view line) {
+  if (!line.starts_with("Key ")) return false;
+  const size_t end = line.find(' ', 4);
+  return end != std::string_view::npos && line[end - 1] == ':';
+}
+
 bool begins_note(std::string_view line) {
-  return line.starts_with("TODO") || (line.starts_with("Delta ") && line.size() > 6 &&
-                                      std::isdigit(static_cast<unsigned char>(line[6])));
+  return line.starts_with("TODO") || begins_key_note(line) ||
+         (line.starts_with("Delta ") && line.size() > 6 &&
+          std::isdigit(static_cast<unsigned char>(line[6])));
 }
 
 // Goes through a source once and sorts every character.

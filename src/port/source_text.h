@@ -25,9 +25,9 @@ struct SourceText {
 };
 
 /// Comments on neighbouring lines of their own are one paragraph, which ends at an empty comment
-/// line, at a list's next item, and before a line that begins with TODO or "Delta N". Comment signs
-/// inside literals, raw ones included, are code. Never throws: an unfinished comment or literal
-/// ends with the source.
+/// line, at a list's next item, and before a line that begins with TODO, "Delta N" or "Key NAME:".
+/// Comment signs inside literals, raw ones included, are code. Never throws: an unfinished comment
+/// or literal ends with the source.
 SourceText read_source(std::string_view source);
 
 /// Paragraphs of Markdown outside code fences and outside the sections between lockstep's markers;

@@ -150,7 +150,7 @@ const std::vector<Recurrence>& recurrences() {
 bool is_model_type(const std::string& type, std::span<const std::string_view> parts) {
   return std::ranges::any_of(parts, [&](std::string_view part) {
     return contains(fmt::format("_{}_", type), fmt::format("_{}_", part)) ||
-           (part.size() > 4 && contains(type, part));
+           (part.size() > 3 && contains(type, part));
   });
 }
 

@@ -19,6 +19,14 @@ bool contains(std::string_view text, std::string_view part) {
 // What an architecture that is registered ignores, so does the reference's class of that name.
 Level level(const WallContext& context) { return context.is_traced ? Level::kWarn : Level::kBlock; }
 
+// Shapes that do not fit come before what the port itself said.
+std::string last_reason(const std::string& refusal) {
+  constexpr std::string_view kThen = "and then: ";
+  const size_t at = refusal.find(kThen);
+  const size_t begin = at == std::string::npos ? 0 : at + kThen.size();
+  return refusal.substr(begin, refusal.find('\n', begin) - begin);
+}
+
 bool is_count(const ConfigKey& key) {
   return key.node->kind == Kind::kInt || key.node->kind == Kind::kFloat;
 }
@@ -194,7 +202,7 @@ void check_architectures(const WallContext& context, Walls& walls) {
     if (!context.refusal.empty() && context.facts.no_tensors.empty()) {
       walls.push_back({Level::kWarn, "architectures_shape",
                        fmt::format("{} is registered, but does not take this config.json", name),
-                       context.refusal.substr(0, context.refusal.find('\n')),
+                       last_reason(context.refusal),
                        "see `lockstep graph MODEL`; a variant of the class is a port of its own"});
     }
     return;
