@@ -64,3 +64,15 @@ function(lockstep_test name)
   lockstep_precompile(${name} <gtest/gtest.h>)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
+
+# lockstep_arch_list(list.cpp llama gpt2): the source that registers these architectures. A program
+# that has one of its own registers those instead of all.
+function(lockstep_arch_list file)
+  set(declarations "")
+  set(entries "")
+  foreach(arch IN LISTS ARGN)
+    string(APPEND declarations "extern const LockstepArchitecture lockstep_architecture_${arch};\n")
+    string(APPEND entries "    &lockstep_architecture_${arch},\n")
+  endforeach()
+  configure_file(${PROJECT_SOURCE_DIR}/src/archs/arch_list.cpp.in ${file} @ONLY)
+endfunction()

@@ -121,11 +121,12 @@ def main():
     except Exception as error:  # whatever a library throws, its message is what helps
         print(f"make_case.py: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", file=sys.stderr)
         return 2
-    command = [sys.executable, str(Path(__file__).with_name("record.py")), str(args.output), "--output",
-               str(args.output / "golden"), "--steps", "2"]
+    # The recording names the model it is of: by the case's own name, wherever the folder is moved.
+    recorder, case = Path(__file__).resolve().with_name("record.py"), args.output.resolve()
+    command = [sys.executable, str(recorder), case.name, "--output", f"{case.name}/golden", "--steps", "2"]
     for ids in prompts:
         command += ["--prompt-ids", ",".join(map(str, ids))]
-    return subprocess.run(command, stdout=sys.stderr).returncode
+    return subprocess.run(command, stdout=sys.stderr, cwd=case.parent).returncode
 
 
 if __name__ == "__main__":

@@ -170,7 +170,8 @@ class Plain(ast.NodeTransformer):
                 return False, None
         if not values or not all(isinstance(v, (bool, int, float, str, type(None))) for v in values):
             return False, None
-        return (True, values[0]) if all(bool(v) == bool(values[0]) for v in values) else (False, None)
+        is_one = all(v == values[0] for v in values) or all(bool(v) == bool(values[0]) for v in values) and 1 not in values
+        return (True, values[0]) if is_one else (False, None)
 
     def visit_If(self, node):
         names = {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}
@@ -269,6 +270,16 @@ class Plain(ast.NodeTransformer):
         return node
 
     # -- expressions --
+
+    def visit_BinOp(self, node):
+        """A product with an attribute that is 1 does nothing."""
+        for factor, other in ((node.right, node.left), (node.left, node.right)):
+            if not isinstance(node.op, (ast.Mult, ast.Div)) or (isinstance(node.op, ast.Div) and factor is node.left):
+                continue
+            is_decided, value = self.decided(ast.fix_missing_locations(factor))
+            if is_decided and not isinstance(value, (bool, str)) and value == 1:
+                return self.visit(other)
+        return self.generic_visit(node)
 
     def visit_Call(self, node):
         function = ast.unparse(node.func)
@@ -597,7 +608,8 @@ class Comparison:
             return
         part = part_of_function(title.rsplit(".", 1)[-1], role)
         behind = {**self.donor.keys_behind(owners[1]), **self.reference.keys_behind(owners[0])} if owners else {}
-        self.compare_lines(a, b, title, part, behind)
+        members = {*self.members(self.reference, owners[0]), *self.members(self.donor, owners[1])} if owners else set()
+        self.compare_lines(a, b, title, part, behind, members)
         functions = {self.donor.plain(f.__name__): f for f in b.called}
         for called in a.called:
             name = self.reference.plain(called.__name__)
@@ -609,7 +621,7 @@ class Comparison:
                 if all(inspect.isfunction(f) and f.__module__.startswith("transformers.models") for f in pair):
                     self.compare_functions(*pair, mine, theirs, f"{owners[0].__name__}.{name}", role, owners)
 
-    def compare_lines(self, a, b, title, part, behind):
+    def compare_lines(self, a, b, title, part, behind, members):
         b.take_names(a)
         texts = [[t for t, _ in side.lines] for side in (a, b)]
         matcher = difflib.SequenceMatcher(None, *texts, autojunk=False)
@@ -620,7 +632,7 @@ class Comparison:
         def note(where, reference, donor, change, text):
             names = identifiers(text)
             keys = set().union(*(behind.get(n, set()) for n in names)) if names else set()
-            self.add(part, where, reference, donor, change, names=names | keys, anchors=[*(f"{owner}.{n}" for n in names), *shared])
+            self.add(part, where, reference, donor, change, names=names | keys, anchors=[*(f"{owner}.{n}" for n in names & members), *shared])
 
         opcodes = [code for code in matcher.get_opcodes() if code[0] != "equal"]
         if len(opcodes) > 1 and len(texts[0]) > 3 and matcher.ratio() < FEWEST_ALIKE:
@@ -666,7 +678,9 @@ def donor_config(cls, config, layers):
     for key in known - set(mine):
         mine.update({key: mine[other] for names in ALIASES if key in names for other in names if other in mine})
     values = {k: v for k, v in mine.items() if k in known and k not in drop and not k.startswith("_")}
-    return [values, {k: v for k, v in values.items() if v is not None}, {"num_hidden_layers": layers}, {}]
+    # What this model's class has no word for it does not do.
+    absent = {k: None for k in known - set(values) if re.search(r"^sliding_window$|softcapping$", k)}
+    return [{**values, **absent}, values, {k: v for k, v in values.items() if v is not None}, {"num_hidden_layers": layers}, {}]
 
 
 def build_donor(torch, cls, config):
@@ -701,13 +715,18 @@ def call_order(torch, model):
             experts.append(module)
             module.forward = lambda x, *args, **kwargs: x
         handles.append(module.register_forward_pre_hook(lambda m, a, p=collapsed(path): called(p)))
+    why = ""
     try:
-        with torch.no_grad():
-            # A mask that is whole is taken as it is: making one reads values, which meta tensors have not.
-            model(torch.zeros((1, 4), dtype=torch.long, device="meta"), attention_mask=torch.zeros((1, 1, 4, 4), device="meta"), use_cache=False)
-        return list(order), ""
-    except Exception as error:
-        return list(order), one_line(error)
+        # A mask that is whole is taken as it is: making one reads values, which meta tensors have not. Some take none of that kind.
+        for mask in ({"attention_mask": torch.zeros((1, 1, 4, 4), device="meta")}, {}):
+            order.clear()
+            try:
+                with torch.no_grad():
+                    model(torch.zeros((1, 4), dtype=torch.long, device="meta"), use_cache=False, **mask)
+                return list(order), ""
+            except Exception as error:
+                why = why or one_line(error)
+        return list(order), why
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,6 @@
 // lockstep inspect: a model before anything is ported, from its small files and tensor headers.
+#include "port/inspect.h"
+
 #include <fmt/format.h>
 
 #include <memory>
@@ -6,7 +8,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/command.h"
-#include "port/inspect.h"
 #include "port/load_ports.h"
 
 namespace lockstep::cli {
@@ -24,12 +25,11 @@ int inspect(const InspectFlags& flags) {
     port::load_port(registry, folder, log_info);
   }
   const port::ModelFacts facts = port::ModelFacts::survey(flags.model);
-  const port::Inspection inspection =
-      port::inspect(facts, registry, {.python = flags.python});
+  const port::Inspection inspection = port::inspect(facts, registry, {.python = flags.python});
   std::string report;
   if (flags.json) {
-    report = port::to_json(inspection)
-                 .dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+    report =
+        port::to_json(inspection).dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
     report += '\n';
   } else {
     report = port::to_text(inspection);

@@ -19,10 +19,9 @@ constexpr int kMaxRanks = 64;
 
 }  // namespace
 
-void ModelOptions::add_to(CLI::App& command) {
+void ModelOptions::add_to(CLI::App& command, const char* name) {
   command
-      .add_option("MODEL", model,
-                  "folder in Hugging Face layout, or a Hub id (org/name[@revision])")
+      .add_option(name, model, "folder in Hugging Face layout, or a Hub id (org/name[@revision])")
       ->required();
   command.add_option("--dtype", dtype,
                      "float32 or bfloat16 between modules (default: the model's)");

@@ -20,7 +20,8 @@ struct ModelOptions {
   std::vector<std::string> custom_architectures;
   bool quiet = false;  // no notices: they were said already
 
-  void add_to(CLI::App& command);
+  /// `name` is the model's: an option "--model,MODEL" may also be given by place.
+  void add_to(CLI::App& command, const char* name = "MODEL");
   /// Loads ports, opens, traces, audits; says the notices on stderr, and where the gates have not
   /// passed on a port that is used.
   Model open() const;

@@ -1,13 +1,15 @@
 // lockstep scaffold: the folder of a new port, which builds as it stands.
+#include "port/scaffold.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "cli/command.h"
-#include "port/scaffold.h"
 
 namespace lockstep::cli {
 namespace {
@@ -24,7 +26,8 @@ std::vector<std::string> open_deltas(const port::Scaffolded& made) {
     lines.push_back(fmt::format("  {:>3}  {:<10}  {:<10}  {}", delta.number,
                                 port::delta_kind_name(delta.kind), delta.part, delta.change));
     constexpr size_t kColumns = 100;
-    if (lines.back().size() > kColumns) lines.back().replace(kColumns - 3, std::string::npos, "...");
+    if (lines.back().size() > kColumns)
+      lines.back().replace(kColumns - 3, std::string::npos, "...");
   }
   return lines;
 }
@@ -45,11 +48,19 @@ void print_text(const ScaffoldFlags& flags, const port::Scaffolded& made) {
     fmt::print("compiles ({:.1f} s), and cannot be traced: {}\n", made.seconds,
                made.dry_build_fault);
   } else {
-    fmt::print("compiles ({:.1f} s) and can be traced: {} missing, {} of another shape, {} dropped "
-               "for now\n",
-               made.seconds, counted(made.audit.missing.size(), "tensor"),
-               made.audit.mismatched.size(), made.audit.dropped.size());
+    fmt::print(
+        "compiles ({:.1f} s) and can be traced: {} missing, {} of another shape, {} dropped "
+        "for now\n",
+        made.seconds, counted(made.audit.missing.size(), "tensor"), made.audit.mismatched.size(),
+        made.audit.dropped.size());
   }
+  if (!made.reference_note.empty()) {
+    fmt::print("deltas from config.json and headers alone: {}\n", made.reference_note);
+  }
+  fmt::print("tests/two_layers: {}\n",
+             made.no_golden.empty()
+                 ? "two layers, weights of seed 1, and what transformers computes"
+                 : "none: " + made.no_golden);
   fmt::print("next: lockstep gates {} --port-dir {}\n", flags.model, folder);
 }
 
@@ -70,6 +81,8 @@ void print_json(const port::Scaffolded& made) {
                                    {"compile_seconds", made.seconds},
                                    {"not_built", made.not_built},
                                    {"dry_build_fault", made.dry_build_fault},
+                                   {"reference_note", made.reference_note},
+                                   {"no_golden", made.no_golden},
                                    {"missing", made.audit.missing},
                                    {"mismatched", made.audit.mismatched}};
   fmt::print("{}\n", document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -79,6 +92,7 @@ int scaffold(ScaffoldFlags& flags) {
   using Form = port::ScaffoldOptions::Form;
   flags.options.output_dir = flags.output_dir;
   flags.options.form = flags.full_copy ? Form::kFullCopy : Form::kInheriting;
+  flags.options.progress = log_debug;
   const port::ModelFacts facts = port::ModelFacts::open(flags.model);
   const port::Scaffolded made = port::scaffold(facts, Registry(), flags.options);
   if (flags.json) {
@@ -112,6 +126,9 @@ void add_scaffold(CLI::App& app, Action& action) {
       ->type_name("C");
   command->add_flag("--full-copy", flags->full_copy,
                     "the donor's source, copied and renamed, instead of inheriting it");
+  command->add_option("--python", flags->options.python,
+                      "a Python with transformers, for the reference's lines and a golden (else "
+                      "$LOCKSTEP_PYTHON, an active environment, python3)");
   command->add_flag("--json", flags->json, "one JSON document on stdout");
   command->callback([flags, &action] {
     action.json = flags->json;

@@ -17,7 +17,6 @@ namespace fs = std::filesystem;
 
 // A plug-in in C's part of the SDK alone: a tenth of a second to compile.
 constexpr const char* kSource = R"(#include <lockstep/abi.h>
-#include "name.h"
 static const LockstepArchitecture architecture = {kName, "tiny", "", nullptr};
 static const LockstepArchitecture* const all[] = {&architecture};
 static const LockstepPort port = {LOCKSTEP_ABI_VERSION, LOCKSTEP_SDK_VERSION, all, 1};
@@ -26,10 +25,14 @@ extern "C" __attribute__((visibility("default"))) const LockstepPort* lockstep_p
 }
 )";
 
+std::string source(const std::string& more = "") {
+  return std::string("#include \"name.h\"\n") + kSource + more;
+}
+
 class BuildPortTest : public ::testing::Test {
  protected:
   BuildPortTest() {
-    write("arch.cpp", kSource);
+    write("arch.cpp", source());
     write_name("TinyForCausalLM");
     ::unsetenv("CXX");
     ::setenv("XDG_CACHE_HOME", (temp_ / "cache").c_str(), 1);
@@ -98,18 +101,17 @@ TEST_F(BuildPortTest, MessagesNameTheUsersFileAndLineAndNothingIsLeft) {
   }
   // A function nobody defines is found here, not when a model is loaded.
   write_name("TinyForCausalLM");
-  write("arch.cpp", std::string(kSource) +
-                        "void absent();\nvoid call() { absent(); }\n"
-                        "extern void (*const kept)() = call;\n"
-                        "__attribute__((visibility(\"default\"))) extern "
-                        "void (*const kept)();\n");
+  write("arch.cpp", source("void absent();\nvoid call() { absent(); }\n"
+                           "extern void (*const kept)() = call;\n"
+                           "__attribute__((visibility(\"default\"))) extern "
+                           "void (*const kept)();\n"));
   const auto unlinked = test::error_of([&] { build_port(port()); });
   ASSERT_TRUE(unlinked);
   EXPECT_NE(unlinked->message().find("absent"), std::string::npos) << unlinked->message();
 }
 
 TEST_F(BuildPortTest, WarningsAreKeptWithThePlugin) {
-  write("arch.cpp", std::string(kSource) + "static int idle;\n");
+  write("arch.cpp", source("static int idle;\n"));
   const BuiltPort built = build_port(port());
   EXPECT_NE(built.messages.find("arch.cpp:"), std::string::npos) << built.messages;
   EXPECT_EQ(build_port(port()).messages, built.messages);

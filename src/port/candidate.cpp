@@ -84,22 +84,41 @@ std::pair<size_t, size_t> text_component(std::string_view name) {
   return {0, 0};
 }
 
+// Where the text part's tensors have no prefix of their own, what the others' names begin with.
+bool is_of_another_sense(std::string_view name) {
+  const std::string_view rest = name.starts_with("model.") ? name.substr(6) : name;
+  const std::string_view top = rest.substr(0, rest.find('.'));
+  for (const char* word :
+       {"vision", "visual", "audio", "speech", "image", "projector", "connector"}) {
+    if (top.find(word) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
 bool is_head(std::string_view name) {
   return name.starts_with("lm_head.") || name.find(".lm_head.") != std::string_view::npos;
 }
 
+// "model.vision_tower" of "model.vision_tower.blocks.0.weight".
+std::string first_parts(std::string_view name) {
+  const size_t first = name.find('.');
+  const bool is_in_model = name.starts_with("model.");
+  return std::string(name.substr(0, is_in_model ? name.find('.', first + 1) : first));
+}
+
 // Keeps the text part's tensors under the names that it would have alone.
 std::vector<TensorEntry> text_tensors(const std::vector<TensorEntry>& all, Candidate& candidate) {
+  const auto is_inside = [](const TensorEntry& e) { return text_component(e.name).second != 0; };
+  const bool has_prefix = std::ranges::any_of(all, is_inside);
   std::vector<TensorEntry> kept;
   std::set<std::string> foreign;
   for (const TensorEntry& entry : all) {
     const auto [begin, end] = text_component(entry.name);
-    if (end == 0 && !is_head(entry.name)) {
+    const bool is_foreign =
+        has_prefix ? end == 0 && !is_head(entry.name) : is_of_another_sense(entry.name);
+    if (is_foreign) {
       ++candidate.n_foreign;
-      const std::string_view name = entry.name;
-      const size_t first = name.find('.');
-      const bool in_model = name.starts_with("model.");
-      foreign.emplace(name.substr(0, in_model ? name.find('.', first + 1) : first));
+      foreign.insert(first_parts(entry.name));
       continue;
     }
     kept.push_back(entry);
@@ -109,6 +128,19 @@ std::vector<TensorEntry> text_tensors(const std::vector<TensorEntry>& all, Candi
   }
   candidate.foreign.assign(foreign.begin(), foreign.end());
   return kept;
+}
+
+// Wrappers store rows beyond the text model's vocabulary, for tokens that stand for images.
+void cut_rows(std::vector<TensorEntry>& tensors, Candidate& candidate) {
+  const auto size = candidate.config.find("vocab_size");
+  if (size == candidate.config.end() || !size->is_number_integer()) return;
+  for (TensorEntry& entry : tensors) {
+    const bool is_table = is_head(entry.name) || entry.name.ends_with("embed_tokens.weight");
+    if (!is_table || entry.shape.size() != 2 || entry.shape[0] <= *size || *size < 1) continue;
+    candidate.n_surplus_rows =
+        std::max(candidate.n_surplus_rows, entry.shape[0] - size->get<int64_t>());
+    entry.shape[0] = *size;
+  }
 }
 
 }  // namespace
@@ -121,6 +153,7 @@ Candidate Candidate::of(const ModelFacts& facts) {
                       .model_type = facts.model_type,
                       .wrapper_key = {},
                       .wrapper_prefix = {},
+                      .n_surplus_rows = 0,
                       .n_foreign = 0,
                       .foreign = {}};
   candidate.wrapper_key = text_key(candidate.config);
@@ -129,10 +162,9 @@ Candidate Candidate::of(const ModelFacts& facts) {
     return candidate;
   }
   candidate.config = unwrapped(candidate.config, candidate.wrapper_key);
-  const auto is_inside = [](const TensorEntry& e) { return text_component(e.name).second != 0; };
-  candidate.headers = Checkpoint::from_headers(std::ranges::any_of(facts.tensors.tensors, is_inside)
-                                                   ? text_tensors(facts.tensors.tensors, candidate)
-                                                   : facts.tensors.tensors);
+  std::vector<TensorEntry> tensors = text_tensors(facts.tensors.tensors, candidate);
+  cut_rows(tensors, candidate);
+  candidate.headers = Checkpoint::from_headers(std::move(tensors));
   return candidate;
 }
 

@@ -18,6 +18,7 @@ struct Candidate {
   std::string wrapper_key;
   /// Of a wrapper: what its text part's names begin with; else empty.
   std::string wrapper_prefix;
+  int64_t n_surplus_rows = 0;        // of its embedding, beyond the vocabulary; they are cut off
   size_t n_foreign = 0;              // tensors that are no part of the text
   std::vector<std::string> foreign;  // what their names begin with
 

@@ -48,8 +48,8 @@ class Copy {
     sources["arch.cpp"] = arch_source(plan_);
     sources["weight_adapters.h"] = weight_adapters(plan_);
     sources["model_config.h"] = config_header();
-    sources[plan_.slug + ".h"] = header("The parts of " + plan_.class_name + ".", "model_config.h",
-                                        leftover() + parts);
+    sources[plan_.slug + ".h"] =
+        header("The parts of " + plan_.class_name + ".", "model_config.h", leftover() + parts);
     sources["model.h"] = header(plan_.class_name + ", the whole model.", plan_.slug + ".h",
                                 todos(plan_, {"head"}, "") + text_of(Place::kModel));
     return sources;
@@ -94,9 +94,10 @@ class Copy {
   std::string header(const std::string& what, const std::string& included,
                      const std::string& body) const {
     return opening(plan_, what) +
-           fmt::format("#pragma once\n\n#include \"{}\"\n\nnamespace lockstep::{} {{\n\n{}}}  // "
-                       "namespace lockstep::{}\n",
-                       included, plan_.space(), body, plan_.space());
+           fmt::format(
+               "#pragma once\n\n#include \"{}\"\n\nnamespace lockstep::{} {{\n\n{}}}  // "
+               "namespace lockstep::{}\n",
+               included, plan_.space(), body, plan_.space());
   }
 
   std::string config_header() {

@@ -69,10 +69,27 @@ KeyUse trace_donor_keys(const LockstepArchitecture& donor, const ModelFacts& fac
 }
 
 // Whether ConfigFile leaves a key of this name out of what nobody read.
-bool is_ignored(const std::string& path) {
-  const std::string name = path.substr(path.rfind('.') + 1);
+bool is_ignored_name(const std::string& name) {
   const nlohmann::json probe = {{name, 1}};
-  return ConfigFile::parse(probe.dump(), "probe").unread().empty();
+  try {
+    return ConfigFile::parse(probe.dump(), "probe").unread().empty();
+  } catch (const Error&) {
+    return false;  // A key of which the file makes sense: it is read.
+  }
+}
+
+// Below a key that is ignored everything is; the text model's own keys stand for themselves.
+bool is_ignored(const std::string& path) {
+  return is_ignored_name(path.substr(0, path.find('.'))) ||
+         is_ignored_name(path.substr(path.rfind('.') + 1));
+}
+
+// What the runtime takes from config.json, whatever the architecture.
+std::string runtime_use(const std::string& path) {
+  const std::string name = path.substr(path.rfind('.') + 1);
+  if (name == "dtype" || name == "torch_dtype") return "runtime: the type between modules";
+  if (name == "max_position_embeddings") return "runtime: how long a context may be";
+  return "";
 }
 
 // The names under which a port may have asked for `path`: config.json of either generation.
@@ -119,8 +136,7 @@ const Delta* delta_of(const DonorReport* donor, const std::string& path) {
 
 class Rows {
  public:
-  Rows(const ConfigKeys& keys, const KeyUse& use, const DonorReport* donor,
-       const std::string& slug)
+  Rows(const ConfigKeys& keys, const KeyUse& use, const DonorReport* donor, const std::string& slug)
       : keys_(keys), use_(use), donor_(donor), places_(slug) {}
 
   std::vector<KeyRow> run() {
@@ -162,23 +178,23 @@ class Rows {
       row.where = fmt::format("delta {}: {}", delta->number, delta->part);
     } else if (is_ignored(key.path) && read == nullptr) {
       row.state = State::kIgnored;
-      row.where = "never reaches the logits";
+    } else if (read == nullptr && !runtime_use(key.path).empty()) {
+      row.where = runtime_use(key.path);
     } else if (is_unread(key.path) || (read == nullptr && !use_.is_own && row.where.empty())) {
       row.state = State::kUnread;
       row.where = key.node->kind == Kind::kObject ? "not of the text model" : "";
       row.kind = structural(key) ? Delta::Kind::kStructural : Delta::Kind::kCosmetic;
     } else {
-      row.state = !row.standard.empty() && is_same_value(row.value, row.standard)
-                      ? State::kDefault
-                      : State::kSet;
+      row.state = !row.standard.empty() && is_same_value(row.value, row.standard) ? State::kDefault
+                                                                                  : State::kSet;
       if (read != nullptr && !read->module.empty()) row.where += " in " + read->module;
     }
     rows_.push_back(std::move(row));
   }
 
   static bool structural(const ConfigKey& key) {
-    const auto value = nlohmann::ordered_json::parse(shown_value(*key.node, 1u << 16), nullptr,
-                                                     false);
+    const auto value =
+        nlohmann::ordered_json::parse(shown_value(*key.node, 1u << 16), nullptr, false);
     return !value.is_discarded() && is_structural(key.name, value);
   }
 
@@ -216,7 +232,7 @@ std::vector<std::string> checklist_of(const Inspection& i) {
     }
     list.push_back("verify against the reference before it is relied on");
   } else {
-    list.push_back("every key below is read, or its being unread explained");
+    list.push_back("every key above is read, or its being unread explained");
     if (!i.donors.empty()) {
       for (const Delta& delta : i.donors.front().deltas) {
         if (delta.kind != Delta::Kind::kStructural) continue;
@@ -253,8 +269,8 @@ Inspection inspect(const ModelFacts& facts, const Registry& registry,
   KeyUse use;
   if (architecture != nullptr) {
     i.is_registered = true;
-    const auto entry = std::ranges::find(registry.entries(), architecture,
-                                         &Registry::Entry::architecture);
+    const auto entry =
+        std::ranges::find(registry.entries(), architecture, &Registry::Entry::architecture);
     i.origin = entry->origin;
     use = trace_keys(*architecture, facts);
     i.refusal = use.refusal;

@@ -43,49 +43,53 @@ std::string state_text(const KeyRow& row) {
   return text;
 }
 
+std::string value_text(const KeyRow& row) {
+  if (row.value.empty()) return "(absent) " + row.standard;
+  const bool shows_default = !row.standard.empty() && row.state != State::kDefault;
+  return shows_default ? fmt::format("{} (default {})", row.value, row.standard) : row.value;
+}
+
 void add_keys(std::string& out, const Inspection& i) {
   out += fmt::format("\nconfig.json, key by key ({})\n",
-                     i.slug.empty()      ? "no architecture to trace it with"
-                     : i.is_registered   ? fmt::format("read by {}", i.slug)
-                                         : fmt::format("read by the nearest donor, {}", i.slug));
+                     i.slug.empty()    ? "no architecture to trace it with"
+                     : i.is_registered ? fmt::format("read by {}", i.slug)
+                                       : fmt::format("read by the nearest donor, {}", i.slug));
   size_t width = 12;
-  for (const KeyRow& row : i.keys) width = std::max(width, std::min<size_t>(row.path.size(), 40));
+  for (const KeyRow& row : i.keys) width = std::max(width, std::min<size_t>(row.path.size(), 36));
   for (const KeyRow& row : i.keys) {
-    std::string value = row.value.empty() ? "(absent)" : row.value;
-    if (!row.standard.empty() && row.state != State::kDefault) {
-      value += " (default " + row.standard + ")";
-    } else if (row.value.empty()) {
-      value += " " + row.standard;
-    }
-    const std::string line = plain(
-        fmt::format("  {:<{}} {:<9} {:<24} {}", row.path, width, state_text(row), value, row.where));
+    const std::string value = value_text(row);
+    const std::string head =
+        plain(fmt::format("  {:<{}} {:<8} ", row.path, width, state_text(row)));
+    std::string line = head + plain(fmt::format("{:<24} {}", value, row.where));
+    line.resize(line.find_last_not_of(' ') + 1);
     if (line.size() <= kColumns) {
-      out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
-      continue;
+      out += line + "\n";
+    } else {
+      out += head.substr(0, head.find_last_not_of(' ') + 1) + "\n";
+      add_lines(out, fmt::format("{} {}", value, row.where), 6, 0);
     }
-    out += plain(fmt::format("  {:<{}} {:<9} {}\n", row.path, width, state_text(row), ""));
-    out.resize(out.find_last_not_of(" \n") + 1);
-    out += "\n";
-    add_lines(out, fmt::format("{}  {}", value, row.where), 6, 0);
   }
-  if (std::ranges::any_of(i.keys, [](const KeyRow& row) { return state_text(row).ends_with('!'); })) {
+  out += "  ignored: never reaches the logits; \"set\" at its default is shown as default\n";
+  if (std::ranges::any_of(i.keys,
+                          [](const KeyRow& row) { return state_text(row).ends_with('!'); })) {
     out += "  ! structural: a count, an object or a flag; what is without it is a number\n";
   }
 }
 
 void add_weights(std::string& out, const Inspection& i) {
   out += "\nweights\n";
-  add_lines(out, fmt::format("{}{}, {:.2f} GB", i.size.is_estimate ? "estimated from " : "",
-                             i.size.evidence, static_cast<double>(i.size.bytes) / 1e9));
+  add_lines(out, fmt::format("{}{}, {} bytes", i.size.is_estimate ? "estimated from " : "",
+                             i.size.evidence, i.size.bytes));
   for (const auto& [dtype, bytes] : i.bytes_by_dtype) {
     out += fmt::format("  {:<10} {:>16} bytes\n", dtype, bytes);
   }
   if (!i.no_tensors.empty()) add_lines(out, "no headers were read: " + i.no_tensors);
   for (const ShapeFinding& finding : i.shapes) {
     add_lines(out, finding.what);
-    add_lines(out, fmt::format("{}: expected {}, found {}", finding.tensor, finding.expected,
-                               finding.found),
-              4, 2);
+    add_lines(
+        out,
+        fmt::format("{}: expected {}, found {}", finding.tensor, finding.expected, finding.found),
+        4, 2);
   }
 }
 

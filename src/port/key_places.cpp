@@ -29,14 +29,14 @@ std::vector<fs::path> headers_in(const fs::path& folder) {
 KeyPlaces::KeyPlaces(const std::string& slug) {
   try {
     const fs::path sdk = find_sdk() / "lockstep";
-    std::vector<fs::path> files = {sdk / "archs" / (slug + ".h")};
+    std::vector<fs::path> files = {sdk / "archs" / (slug + ".h"), sdk / "config.h"};
     std::ranges::copy(headers_in(sdk / "nn"), std::back_inserter(files));
     for (const fs::path& file : files) {
       std::error_code ignored;
       if (!fs::exists(file, ignored)) continue;
-      headers_.emplace_back(fmt::format("{}/{}", file.parent_path().filename().string(),
-                                        file.filename().string()),
-                            read_text_file(file));
+      headers_.emplace_back(
+          fmt::format("{}/{}", file.parent_path().filename().string(), file.filename().string()),
+          read_text_file(file));
     }
   } catch (const Error&) {
     headers_.clear();

@@ -42,11 +42,10 @@ const std::vector<Mark>& marks() {
   return all;
 }
 
-bool is_word(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
+bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
-// As a word of its own where the mark begins and ends with letters: "novel" is no part of "novelty".
+// As a word of its own where the mark begins and ends with letters: "novel" is no part of
+// "novelty".
 bool mentions(const std::string& text, std::string_view mark) {
   for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + 1)) {
     const size_t end = at + mark.size();

@@ -18,7 +18,15 @@ double count(const ConfigKeys& keys, std::initializer_list<const char*> names, d
   return otherwise;
 }
 
+std::string in_words(double parameters) {
+  if (parameters >= 1e9) return fmt::format("{:.2f} billion", parameters / 1e9);
+  return parameters >= 1e6 ? fmt::format("{:.2f} million", parameters / 1e6)
+                           : fmt::format("{:.0f}", parameters);
+}
+
 double bytes_per_parameter(const ConfigKeys& keys) {
+  const ConfigKey* method = keys.at("quantization_config.quant_method");
+  if (method != nullptr && method->text() == "fp8") return 1;
   for (const char* name : {"dtype", "torch_dtype"}) {
     const ConfigKey* key = keys.find(name);
     if (key == nullptr) continue;
@@ -55,10 +63,9 @@ ModelSize size_of(const ModelFacts& facts, const ConfigKeys& keys) {
       layers * (2.5 * width * width + 3 * width * inner_of_experts * experts) + vocabulary * width;
   told.bytes = static_cast<uint64_t>(std::min(told.parameters * bytes_per_parameter(keys), 1e18));
   told.evidence = fmt::format(
-      "config.json: {:.0f} layers of {:.0f} channels{}, roughly {:.1f} billion parameters", layers,
-      width,
+      "config.json: {:.0f} layers of {:.0f} channels{}, roughly {} parameters", layers, width,
       experts > 1 ? fmt::format(", {:.0f} experts of {:.0f}", experts, inner_of_experts) : "",
-      told.parameters / 1e9);
+      in_words(told.parameters));
   return 2 * stored.parameters < told.parameters ? told : stored;
 }
 

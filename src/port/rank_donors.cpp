@@ -107,11 +107,18 @@ class Comparison {
     draft.donor = "reads them at the top of config.json";
     draft.change = fmt::format("read {}", candidate_.wrapper_key);
     if (!candidate_.wrapper_prefix.empty()) {
+      append(draft.reference, fmt::format("stores it under {}*", candidate_.wrapper_prefix));
+      append(draft.change, "strip the prefix");
+    }
+    if (candidate_.n_surplus_rows > 0) {
       append(draft.reference,
-             fmt::format("stores it under {}*, beside {} tensors of {}", candidate_.wrapper_prefix,
-                         candidate_.n_foreign, fmt::join(candidate_.foreign, ", ")));
-      append(draft.donor, "stores it alone");
-      append(draft.change, "strip the prefix, and drop the others with a reason");
+             fmt::format("stores {} rows beyond the vocabulary", candidate_.n_surplus_rows));
+      append(draft.change, "cut the rows off");
+    }
+    if (candidate_.n_foreign > 0) {
+      append(draft.reference, fmt::format("stores {} tensors of {}", candidate_.n_foreign,
+                                          fmt::join(candidate_.foreign, ", ")));
+      append(draft.change, "drop the others with a reason");
       for (const std::string& name : candidate_.foreign) draft.tensors.push_back(name + ".*");
     }
   }

@@ -209,6 +209,20 @@ TEST(RankDonorsTest, TheTextPartOfAWrapper) {
   EXPECT_EQ(delta.tensors, (std::vector<std::string>{"model.projector.*", "model.vision_tower.*"}));
 }
 
+TEST(RankDonorsTest, AWrapperWithoutAPrefixAndWithMoreRows) {
+  const std::string config =
+      fmt::format(R"({{"architectures": ["FooForConditionalGeneration"], "model_type": "foo",
+                       "vision_config": {{"depth": 4}}, "text_config": {{{}}}}})",
+                  kKeys);
+  Tensors tensors = plain_tensors();
+  tensors[0].second[0] += 16;
+  tensors.emplace_back("visual.blocks.0.weight", std::vector<int64_t>{8, 8});
+  const DonorReport report = donor(facts_of(config, tensors), "llama");
+  EXPECT_EQ(only(report).reference,
+            "has the text part's keys in text_config; stores 16 rows beyond the vocabulary; stores "
+            "1 tensors of visual");
+}
+
 TEST(RankDonorsTest, AModelIsNotItsOwnDonor) {
   ModelFacts facts = with_keys("");
   facts.class_name = "LlamaForCausalLM";

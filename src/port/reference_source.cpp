@@ -162,11 +162,13 @@ void add_order(ReferenceSource& source, const fs::path& file, const std::string&
 ReferenceSource find_reference(const ModelFacts& facts, const ConfigKeys& keys,
                                const std::string& python) {
   ReferenceSource source;
-  if (const ConfigKey* key = keys.find("transformers_version")) source.version = shown_value(*key->node);
+  if (const ConfigKey* key = keys.find("transformers_version"))
+    source.version = shown_value(*key->node);
   std::erase(source.version, '"');
   if (source.version == "null") source.version.clear();
   source.module_name = safe_name(facts.model_type);
-  if (source.module_name.ends_with("_text")) source.module_name.resize(source.module_name.size() - 5);
+  if (source.module_name.ends_with("_text"))
+    source.module_name.resize(source.module_name.size() - 5);
   source.custom_code = custom_file(facts, keys);
   source.url = url_of(source.version, source.module_name);
   const std::string package = source.module_name.empty() ? "" : package_folder(python);
@@ -177,14 +179,15 @@ ReferenceSource find_reference(const ModelFacts& facts, const ConfigKeys& keys,
     std::error_code ignored;
     if (fs::exists(folder / file_name, ignored)) source.local_file = (folder / file_name).string();
     if (fs::exists(folder / ("modular_" + source.module_name + ".py"), ignored)) {
-      source.order.push_back(fmt::format(
-          "modular_{}.py: what it inherits, and from which model", source.module_name));
+      source.order.push_back(
+          fmt::format("modular_{}.py: what it inherits, and from which model", source.module_name));
     }
   }
   if (!source.module_name.empty()) {
-    source.order.insert(source.order.begin(),
-                        fmt::format("configuration_{}.py: every default that config.json leaves out",
-                                    source.module_name));
+    source.order.insert(
+        source.order.begin(),
+        fmt::format("configuration_{}.py: every default that config.json leaves out",
+                    source.module_name));
   }
   const fs::path own = facts.folder / source.custom_code;
   std::error_code ignored;

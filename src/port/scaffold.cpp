@@ -12,8 +12,10 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "lockstep/error.h"
+#include "port/port_cases.h"
 #include "port/port_folder.h"
 #include "port/port_sources.h"
+#include "port/reference_structure.h"
 #include "port/sdk.h"
 #include "port/topics.h"
 #include "tensor/dtype.h"
@@ -48,10 +50,10 @@ std::string slug_of(const ModelFacts& facts, const ScaffoldOptions& options,
                     const std::string& class_name) {
   if (!options.slug.empty()) {
     if (is_identifier(options.slug)) return options.slug;
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("--slug: expected letters, digits and _, found {}",
-                            quote_text(options.slug)),
-                "it names the folder and what is registered, as my_model");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--slug: expected letters, digits and _, found {}", quote_text(options.slug)),
+        "it names the folder and what is registered, as my_model");
   }
   std::string slug = facts.model_type.empty() ? stem_of(class_name) : facts.model_type;
   for (char& c : slug) {
@@ -102,6 +104,21 @@ DonorReport report_of(const ModelFacts& facts, const Registry& registry,
   return {donor.slug, donor.class_name, {}};  // the model's own class has none
 }
 
+// Gives the deltas the reference's lines, where the user has it. Returns why not.
+std::string add_places(const ModelFacts& facts, const ScaffoldOptions& options,
+                       DonorReport& report) {
+  if (report.deltas.empty()) return "";
+  try {
+    const ReferenceStructure structure =
+        ReferenceStructure::compare(facts, {report.class_name}, options.python, options.progress);
+    add_reference(report, structure);
+    return structure.not_compared.empty() ? "" : structure.not_compared.front();
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kCancelled) throw;
+    return error.message();
+  }
+}
+
 // The delta that names `wanted`; where none does, a new one, so that nothing is left unsaid.
 int delta_with(DonorReport& report, std::vector<std::string> Delta::*names,
                const std::string& wanted, Delta otherwise) {
@@ -144,19 +161,18 @@ void note_masks(PortPlan& plan) {
     const auto at = std::ranges::find_if(plan.report.deltas, [&](const Delta& delta) {
       return std::ranges::any_of(delta.keys, covers);
     });
-    mask.delta = at != plan.report.deltas.end()
-                     ? at->number
-                     : delta_with(plan.report, &Delta::keys, key,
-                                  unforeseen("config", "has another " + key,
-                                             "cannot be built with it",
-                                             "read it as the reference does"));
+    mask.delta =
+        at != plan.report.deltas.end()
+            ? at->number
+            : delta_with(plan.report, &Delta::keys, key,
+                         unforeseen("config", "has another " + key, "cannot be built with it",
+                                    "read it as the reference does"));
   }
 }
 
 void note_wrapper(PortPlan& plan) {
   for (const Delta& delta : plan.report.deltas) {
-    const bool names_it =
-        std::ranges::find(delta.keys, plan.wrapper_key) != delta.keys.end();
+    const bool names_it = std::ranges::find(delta.keys, plan.wrapper_key) != delta.keys.end();
     if (!plan.wrapper_key.empty() && delta.part == "weights" && names_it) {
       plan.unwraps = delta.number;
     }
@@ -166,27 +182,27 @@ void note_wrapper(PortPlan& plan) {
 std::string encoding_of(const Checkpoint& headers) {
   std::map<DType, uint64_t> bytes;
   for (const TensorEntry& entry : headers.tensors()) bytes[entry.dtype] += entry.end - entry.begin;
-  const auto most = std::ranges::max_element(
-      bytes, {}, [](const auto& entry) { return entry.second; });
+  const auto most =
+      std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
   return most == bytes.end() ? "" : std::string(dtype_name(most->first));
 }
 
-PortPlan plan_of(const ModelFacts& facts, const Registry& registry, const ScaffoldOptions& options,
+PortPlan plan_of(const ModelFacts& facts, DonorReport report, const ScaffoldOptions& options,
                  const LockstepArchitecture& donor) {
   const fs::path sdk = find_sdk();
   const Candidate candidate = Candidate::of(facts);
   MaskedTrace traced = trace_with_masks(donor, candidate);
   const std::string class_name = class_name_of(facts, options);
-  PortPlan plan{.slug = slug_of(facts, options, class_name),
-                .class_name = class_name,
-                .donor = DonorSource::read(sdk, donor.slug, donor.class_name,
-                                           donor.base_model_prefix),
-                .sdk = sdk_chunks(sdk),
-                .report = report_of(facts, registry, donor),
-                .masks = std::move(traced.masks),
-                .unread_tensors = {},
-                .wrapper_key = candidate.wrapper_key,
-                .encoding = encoding_of(candidate.headers)};
+  PortPlan plan{
+      .slug = slug_of(facts, options, class_name),
+      .class_name = class_name,
+      .donor = DonorSource::read(sdk, donor.slug, donor.class_name, donor.base_model_prefix),
+      .sdk = sdk_chunks(sdk),
+      .report = std::move(report),
+      .masks = std::move(traced.masks),
+      .unread_tensors = {},
+      .wrapper_key = candidate.wrapper_key,
+      .encoding = encoding_of(candidate.headers)};
   note_masks(plan);
   if (traced.trace) note_unread_tensors(traced.trace->audit, plan);
   note_wrapper(plan);
@@ -196,7 +212,8 @@ PortPlan plan_of(const ModelFacts& facts, const Registry& registry, const Scaffo
 // A folder beside the port's, taken away unless the port was moved out of it.
 class Workshop {
  public:
-  explicit Workshop(const fs::path& output_dir) : made_(!fs::exists(output_dir)), parent_(output_dir) {
+  explicit Workshop(const fs::path& output_dir)
+      : made_(!fs::exists(output_dir)), parent_(output_dir) {
     fs::create_directories(output_dir);
     std::string pattern = (output_dir / ".scaffold-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) {
@@ -261,11 +278,12 @@ Scaffolded scaffold(const ModelFacts& facts, const Registry& registry,
                             fs::is_directory(folder) ? "folder" : "file"),
                 "name another one with --slug, or another --output-dir");
   }
-  const PortPlan plan = plan_of(facts, registry, options, donor);
-  const Sources sources = options.form == ScaffoldOptions::Form::kFullCopy
-                              ? copied_sources(plan)
-                              : skeleton_sources(plan);
   Scaffolded result;
+  DonorReport report = report_of(facts, registry, donor);
+  result.reference_note = add_places(facts, options, report);
+  const PortPlan plan = plan_of(facts, std::move(report), options, donor);
+  const Sources sources = options.form == ScaffoldOptions::Form::kFullCopy ? copied_sources(plan)
+                                                                           : skeleton_sources(plan);
   result.folder = folder;
   result.class_name = class_name;
   result.report = plan.report;
@@ -278,7 +296,10 @@ Scaffolded scaffold(const ModelFacts& facts, const Registry& registry,
   }
   write_deltas(unfinished / "deltas.json", plan.report);
   for (const ConfigMask& mask : plan.masks) result.masked.push_back(mask.key);
+  options.progress("compiling");
   try_out(unfinished, facts, result);
+  options.progress("making a test case");
+  result.no_golden = make_case(unfinished / "tests" / "two_layers", facts.folder, options.python);
   fs::rename(unfinished, folder);
   return result;
 }

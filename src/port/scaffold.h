@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct ScaffoldOptions {
   std::string arch_name;  // empty: config.json's architectures[0]
   /// Whether the donor is inherited or its source copied.
   enum class Form { kInheriting, kFullCopy } form = Form::kInheriting;
+  std::string python;  // as find_python() takes it
+  std::function<void(const std::string&)> progress = [](const std::string&) {};
 };
 
 struct Scaffolded {
@@ -31,6 +34,8 @@ struct Scaffolded {
   std::string not_built;
   std::string dry_build_fault;  // why it could not be traced; empty: `audit` says what fits
   Audit audit;
+  std::string no_golden;       // why tests/ has no case
+  std::string reference_note;  // why deltas have no lines of the reference
 };
 
 /// Writes output_dir/slug, whole or not at all. Throws kInvalidArgument without a class name or

@@ -48,9 +48,7 @@ class ShapeCheck {
   }
 
  private:
-  int64_t number(std::string_view key) const {
-    return static_cast<int64_t>(keys_.number(key, 0));
-  }
+  int64_t number(std::string_view key) const { return static_cast<int64_t>(keys_.number(key, 0)); }
   int64_t first_number(std::initializer_list<const char*> names) const {
     for (const char* name : names) {
       if (const int64_t value = number(name); value > 0) return value;
@@ -150,8 +148,8 @@ class ShapeCheck {
   void check_kv_heads(int64_t heads, int64_t head_dim) {
     const TensorEntry* k = ending("self_attn.k_proj.weight");
     if (k == nullptr) k = ending("attention.k_proj.weight");
-    const int64_t kv_heads = number("num_key_value_heads") > 0 ? number("num_key_value_heads")
-                                                               : heads;
+    const int64_t kv_heads =
+        number("num_key_value_heads") > 0 ? number("num_key_value_heads") : heads;
     if (k == nullptr || k->shape[0] == kv_heads * head_dim) return;
     add("the key heads are others than config.json says", k->name,
         fmt::format("{} rows ({} heads of {})", kv_heads * head_dim, kv_heads, head_dim),
@@ -173,9 +171,12 @@ class ShapeCheck {
     };
     static const std::vector<Rule> rules = {
         {{"attention_bias", "qkv_bias", "use_qkv_bias"},
-         {"q_proj.bias", "k_proj.bias", "v_proj.bias", "qkv_proj.bias"}},
+         {"q_proj.bias", "k_proj.bias", "v_proj.bias", "qkv_proj.bias", "query_key_value.bias",
+          "c_attn.bias"}},
         {{"mlp_bias"}, {"mlp.gate_proj.bias", "mlp.up_proj.bias", "mlp.down_proj.bias"}},
-        {{"use_bias", "bias"}, {"_proj.bias", ".dense.bias", ".query_key_value.bias"}},
+        {{"use_bias", "bias"},
+         {".q_proj.bias", ".in_proj.bias", ".out_proj.bias", ".dense.bias", ".query_key_value.bias",
+          ".c_fc.bias"}},
         {{"lm_head_bias"}, {"lm_head.bias"}},
     };
     for (const Rule& rule : rules) {
@@ -207,8 +208,7 @@ class ShapeCheck {
       add("the head is tied and stored: which of the two counts depends on whether they are equal",
           head->name, key->path + " = true: none", shape_of(*head));
     } else if (!key->node->boolean && head == nullptr && ending("embed_tokens.weight") != nullptr) {
-      add("the head is not tied and not stored", "lm_head.weight", key->path + " = false",
-          "none");
+      add("the head is not tied and not stored", "lm_head.weight", key->path + " = false", "none");
     }
   }
 
@@ -220,8 +220,8 @@ class ShapeCheck {
       bytes[entry->dtype] += entry->end - entry->begin;
       all += entry->end - entry->begin;
     }
-    const auto most = std::ranges::max_element(
-        bytes, {}, [](const auto& item) { return item.second; });
+    const auto most =
+        std::ranges::max_element(bytes, {}, [](const auto& item) { return item.second; });
     std::map<std::pair<std::string, DType>, size_t> strays;
     for (const TensorEntry* entry : tensors_) {
       if (entry->dtype != most->first && 20 * bytes[entry->dtype] < all) {
@@ -234,14 +234,13 @@ class ShapeCheck {
       if (++n > kShown) break;
       add(fmt::format("{} of another type than the rest",
                       count == 1 ? "a tensor" : counted(count, "tensor")),
-          stray.first, std::string(dtype_name(most->first)),
-          std::string(dtype_name(stray.second)));
+          stray.first, std::string(dtype_name(most->first)), std::string(dtype_name(stray.second)));
     }
   }
 
   void check_experts() {
-    const int64_t told = first_number(
-        {"num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts"});
+    const int64_t told =
+        first_number({"num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts"});
     int64_t most = -1;
     std::string name;
     for (const TensorEntry* entry : tensors_) {

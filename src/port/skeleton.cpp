@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <regex>
 
 #include "base/file.h"
 #include "port/port_sources.h"
@@ -26,6 +27,13 @@ std::string bare_name(const std::string& name) {
   return at == std::string::npos ? head : head.substr(at + 2);
 }
 
+// A part of the donor's family: what it names, and which of the donor's own structs are in it.
+struct Part {
+  std::string type;              // "DenseThenSparse<GatedMLP, MoE>"; empty: the donor has none
+  std::vector<std::string> own;  // {"MoE"}
+  std::string fallback;          // the name of the port's struct where `own` is empty
+};
+
 class Skeleton {
  public:
   explicit Skeleton(const PortPlan& plan) : plan_(plan), donor_(plan.donor) {
@@ -33,7 +41,7 @@ class Skeleton {
     mlp_ = part_named({"MLP"});
     layer_ = donor_.parts.contains("Layer") ? donor_.parts.at("Layer") : "";
     copies_layer_ = donor_.find(bare_name(layer_)) != nullptr;
-    if (mlp_.empty()) mlp_ = inner_mlp();
+    if (mlp_.type.empty()) mlp_ = inner_mlp();
   }
 
   Sources sources() const {
@@ -59,32 +67,53 @@ class Skeleton {
     return fmt::format("namespace lockstep::{} {{\n\nusing namespace lockstep::{};\n\n",
                        plan_.space(), donor_.slug);
   }
-  std::string end() const {
-    return fmt::format("}}  // namespace lockstep::{}\n", plan_.space());
-  }
+  std::string end() const { return fmt::format("}}  // namespace lockstep::{}\n", plan_.space()); }
 
-  std::string part_named(const PartNames& names) const {
-    for (const std::string_view name : names) {
-      const auto at = donor_.parts.find(std::string(name));
-      if (at != donor_.parts.end()) return at->second;
+  Part part_of(const std::string& type, const char* fallback) const {
+    Part part{with_word(type, donor_.slug + "::", ""), {}, fallback};
+    for (const Chunk& chunk : donor_.chunks) {
+      if (!chunk.name.empty() && with_word(part.type, chunk.name, "") != part.type) {
+        part.own.push_back(chunk.name);
+      }
     }
-    for (const std::string_view name : names) {
-      if (has_family() && donor_.find(name) != nullptr) return std::string(name);
+    return part;
+  }
+  // What the donor's family, or else the donor's own layer, has under the first of `names`.
+  Part part_named(const std::vector<const char*>& names) const {
+    for (const char* name : names) {
+      const auto at = donor_.parts.find(name);
+      if (at != donor_.parts.end()) return part_of(at->second, names.front());
     }
-    return "";
+    for (const char* name : names) {
+      if (has_family() && donor_.find(name) != nullptr) return part_of(name, names.front());
+    }
+    return {};
   }
   // The MLP that a layer of the donor's own has.
-  std::string inner_mlp() const {
-    if (!copies_layer_) return "";
+  Part inner_mlp() const {
     for (const char* name : {"FeedForward", "MoE", "MLP"}) {
-      if (donor_.find(name) != nullptr) return name;
+      if (copies_layer_ && donor_.find(name) != nullptr) return part_of(name, "MLP");
     }
-    return "";
+    return {};
+  }
+  // The same type, of the port's structs.
+  std::string own_type(const Part& part) const {
+    std::string type =
+        part.own.empty() ? fmt::format("{}::{}", plan_.space(), part.fallback) : part.type;
+    for (const std::string& name : part.own) {
+      type = with_word(type, name, fmt::format("{}::{}", plan_.space(), name));
+    }
+    return type;
   }
 
-  std::string qualified(const std::string& part) const {
-    const std::string name = bare_name(part);
-    return donor_.find(name) == nullptr ? part : fmt::format("{}::{}", donor_.slug, name);
+  // Whether a text of a template names what the template is made for.
+  static bool names_parameters(const Chunk& chunk, const std::string& text) {
+    static const std::regex kParameter(R"(class (\w+))");
+    const std::string head = chunk.text.substr(0, chunk.text.find("struct "));
+    for (std::sregex_iterator at(head.begin(), head.end(), kParameter), none; at != none; ++at) {
+      if (with_word(text, (*at)[1].str(), "") != text) return true;
+    }
+    return false;
   }
 
   // forward() of a part, the donor's own or that of what it derives from.
@@ -97,13 +126,15 @@ class Skeleton {
         chunk = at == plan_.sdk.end() ? nullptr : &*at;
       }
       if (chunk == nullptr) return "";
-      if (std::string text = forward_of(chunk->text); !text.empty()) return text;
+      if (std::string text = forward_of(chunk->text); !text.empty()) {
+        return names_parameters(*chunk, text) ? "" : text;
+      }
       name = bare_name(chunk->base);
     }
     return "";
   }
 
-  std::string class_of(const std::string& part, const char* fallback) const {
+  std::string class_of(const std::string& part, const std::string& fallback) const {
     const Chunk* chunk = donor_.find(bare_name(part));
     const std::string text = chunk == nullptr ? "" : renamed(plan_, chunk->text);
     constexpr std::string_view kKey = "kClass = \"";
@@ -113,16 +144,25 @@ class Skeleton {
     return text.substr(begin, text.find('"', begin) - begin);
   }
 
-  // A part that begins as the donor's; with deltas, its forward() stands there to be changed.
-  std::string part_struct(const std::string& part, const std::string& base, const PartNames& deltas,
-                          const char* fallback_class) const {
-    const std::string name = bare_name(part);
-    const std::string forward = inherited_forward(part);
-    std::string out = fmt::format("struct {0} : ModuleFrom<{0}, {1}> {{\n", name, base);
-    if (!forward.empty()) {
-      out += fmt::format("  static constexpr const char* kClass = {};\n",
-                         cpp_literal(class_of(part, fallback_class)));
+  // The structs of a part, which begin as the donor's; the last has its deltas.
+  std::string part_structs(const Part& part, const PartNames& deltas) const {
+    if (part.own.empty()) return part_struct(part.fallback, part.type, deltas);
+    std::string out;
+    for (const std::string& name : part.own) {
+      const bool is_last = &name == &part.own.back();
+      out += part_struct(name, fmt::format("{}::{}", donor_.slug, name),
+                         is_last ? deltas : PartNames());
     }
+    return out;
+  }
+
+  // With deltas, the donor's forward() stands there to be changed.
+  std::string part_struct(const std::string& name, const std::string& base,
+                          const PartNames& deltas) const {
+    const std::string forward = inherited_forward(base);
+    std::string out = fmt::format("struct {0} : ModuleFrom<{0}, {1}> {{\n", name, base);
+    out += fmt::format("  static constexpr const char* kClass = {};\n",
+                       cpp_literal(class_of(base, name)));
     out += "  using ModuleFrom::ModuleFrom;\n";
     if (has_delta(plan_, deltas)) {
       out += "\n" + todos(plan_, deltas, "  ");
@@ -143,7 +183,7 @@ class Skeleton {
     const std::string forward = forward_of(text);
     const PartNames all = {"layer", "norm", "mlp", "experts"};
     const PartNames own = {"layer", "norm"};
-    const std::string notes = todos(plan_, mlp_.empty() ? all : own, "  ");
+    const std::string notes = todos(plan_, mlp_.type.empty() ? all : own, "  ");
     if (const size_t at = text.find(forward); !forward.empty() && at != std::string::npos) {
       text.insert(at, notes);
       return text + "\n";
@@ -156,11 +196,13 @@ class Skeleton {
         plan_, fmt::format("The keys of config.json that {} reads, with the defaults of the "
                            "reference's config class.",
                            plan_.class_name));
-    out += fmt::format("#pragma once\n\n#include \"lockstep/archs/{}.h\"\n\n", donor_.slug) + begin();
+    out +=
+        fmt::format("#pragma once\n\n#include \"lockstep/archs/{}.h\"\n\n", donor_.slug) + begin();
     out += todos(plan_, kOfConfig, "") + readable_function(plan_);
     if (has_family()) {
-      out += fmt::format("\nstruct {0} : {1}::{2} {{\n  explicit {0}(const Config& c) : {2}(c) {{}}\n}};\n",
-                         own_config(), donor_.slug, donor_.config());
+      out += fmt::format(
+          "\nstruct {0} : {1}::{2} {{\n  explicit {0}(const Config& c) : {2}(c) {{}}\n}};\n",
+          own_config(), donor_.slug, donor_.config());
     }
     return out + "\n" + end();
   }
@@ -173,23 +215,24 @@ class Skeleton {
           "// The parts lie inside {0}::{1}, which is inherited whole: where one has to change,\n"
           "// lockstep scaffold --full-copy has them as sources.\n\n",
           donor_.slug, donor_.class_name);
-      return out + todos(plan_, {"attention", "positions", "cache", "mlp", "experts", "layer", "norm"}, "") +
+      return out +
+             todos(plan_, {"attention", "positions", "cache", "mlp", "experts", "layer", "norm"},
+                   "") +
              end();
     }
-    if (!attention_.empty()) {
-      out += part_struct(attention_, qualified(attention_), kOfAttention, "Attention");
+    if (!attention_.type.empty()) {
+      out += part_structs(attention_, kOfAttention);
     } else {
       out += todos(plan_, kOfAttention, "");
     }
-    if (has_own_mlp()) out += part_struct(mlp_, qualified(mlp_), kOfMlp, "MLP");
+    if (has_own_mlp()) out += part_structs(mlp_, kOfMlp);
     if (copies_layer_) out += copied_layer();
     if (layer_.empty()) out += todos(plan_, {"layer", "norm", "mlp", "experts"}, "");
     return out + end();
   }
 
   bool has_own_mlp() const {
-    if (mlp_.empty()) return false;
-    return has_delta(plan_, kOfMlp) || donor_.find(bare_name(mlp_)) != nullptr;
+    return !mlp_.type.empty() && (!mlp_.own.empty() || has_delta(plan_, kOfMlp));
   }
   bool has_own_layer() const { return copies_layer_ || has_delta(plan_, kOfLayer); }
 
@@ -213,12 +256,12 @@ class Skeleton {
     const std::string space = plan_.space();
     std::string out = fmt::format("struct {} : {}::{} {{\n", family(), donor_.slug, donor_.family);
     out += family_names() + fmt::format("  using Config = {};\n", own_config());
-    if (!attention_.empty() && !copies_layer_) {
-      const std::string name = bare_name(attention_);
-      out += fmt::format("  using {0} = {1}::{0};\n", name, space);
+    if (!attention_.type.empty() && !copies_layer_) {
+      const char* const role = donor_.parts.contains("Mixer") ? "Mixer" : "Attention";
+      out += fmt::format("  using {} = {};\n", role, own_type(attention_));
     }
     if (has_own_mlp() && !copies_layer_) {
-      out += fmt::format("  using MLP = {}::{};\n", space, bare_name(mlp_));
+      out += fmt::format("  using MLP = {};\n", own_type(mlp_));
     }
     if (!layer_.empty()) {
       out += has_own_layer()
@@ -228,8 +271,10 @@ class Skeleton {
     if (has_delta(plan_, kOfHead)) {
       out += "\n" + todos(plan_, kOfHead, "  ");
       out += fmt::format(
-          "  // `static Value logits(const {0}& c, const Value& x)` says what becomes of the head's\n"
-          "  // outputs, `static Value embedded(const {0}& c, const Value& x)` of the embeddings.\n",
+          "  // `static Value logits(const {0}& c, const Value& x)` says what becomes of the "
+          "head's\n"
+          "  // outputs, `static Value embedded(const {0}& c, const Value& x)` of the "
+          "embeddings.\n",
           own_config());
     }
     return out + "};\n\n";
@@ -249,10 +294,11 @@ class Skeleton {
     if (!has_family()) {
       out += todos(plan_, kOfHead, "");
       return out +
-             fmt::format("struct {0} : ModuleFrom<{0}, {1}::{2}> {{\n"
-                         "  static constexpr const char* kClass = \"{0}\";\n"
-                         "  using ModuleFrom::ModuleFrom;\n}};\n\n",
-                         plan_.class_name, donor_.slug, donor_.class_name) +
+             fmt::format(
+                 "struct {0} : ModuleFrom<{0}, {1}::{2}> {{\n"
+                 "  static constexpr const char* kClass = \"{0}\";\n"
+                 "  using ModuleFrom::ModuleFrom;\n}};\n\n",
+                 plan_.class_name, donor_.slug, donor_.class_name) +
              end();
     }
     const bool is_forward = !copies_layer_ && !layer_.empty() && has_own_layer();
@@ -260,17 +306,15 @@ class Skeleton {
     out += family_struct();
     if (is_forward) {
       const std::string base = fmt::format("{}<{}>", bare_name(layer_), family());
-      std::string text = part_struct(layer_, base, kOfLayer, "DecoderLayer");
-      out += with_word(text, fmt::format("struct {}", bare_name(layer_)), "struct DecoderLayer");
-      const std::string from = fmt::format("ModuleFrom<{},", bare_name(layer_));
-      out.replace(out.rfind(from), from.size(), "ModuleFrom<DecoderLayer,");
+      out += part_struct("DecoderLayer", base, kOfLayer);
     }
     return out + whole_model() + "\n" + end();
   }
 
   const PortPlan& plan_;
   const DonorSource& donor_;
-  std::string attention_, mlp_, layer_;  // as the donor's family names them
+  Part attention_, mlp_;
+  std::string layer_;  // as the donor's family names it
   bool copies_layer_ = false;
 };
 

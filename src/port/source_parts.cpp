@@ -84,8 +84,8 @@ std::set<std::pair<std::string, std::string>> drops_of(const std::string& text) 
 std::set<std::pair<std::string, std::string>> donor_drops(const PortPlan& plan) {
   auto drops = drops_of(plan.donor.model().text);
   for (const Chunk& chunk : plan.donor.family.empty() ? plan.donor.chunks : plan.sdk) {
-    const bool is_stack = !plan.donor.family.empty() && plan.donor.model().text.find(
-                                                            chunk.name + "<") != std::string::npos;
+    const bool is_stack = !plan.donor.family.empty() &&
+                          plan.donor.model().text.find(chunk.name + "<") != std::string::npos;
     if (is_stack || plan.donor.family.empty()) drops.merge(drops_of(chunk.text));
   }
   return drops;
@@ -134,10 +134,9 @@ std::string opening(const PortPlan& plan, const std::string& what, int implement
   return wrapped("", "", what) + "//\n" +
          fmt::format("// Derived from {} (lockstep/archs/{}.h).\n//\n", plan.donor.class_name,
                      plan.donor.slug) +
-         (n == 0 ? std::string("// Deltas: none were found.\n")
-          : implemented != 0
-              ? fmt::format("// Deltas implemented: {}.\n", implemented)
-              : std::string("// Deltas implemented: none yet.\n"));
+         (n == 0             ? std::string("// Deltas: none were found.\n")
+          : implemented != 0 ? fmt::format("// Deltas implemented: {}.\n", implemented)
+                             : std::string("// Deltas implemented: none yet.\n"));
 }
 
 std::string todos(const PortPlan& plan, const PartNames& parts, const std::string& indent) {
@@ -176,11 +175,13 @@ std::string readable_function(const PortPlan& plan) {
 std::string weight_adapters(const PortPlan& plan) {
   std::string out = opening(
       plan, fmt::format("How the checkpoint of {} stores what the port reads.", plan.class_name));
-  out += fmt::format("#pragma once\n\n#include \"lockstep/lockstep.h\"\n\nnamespace lockstep::{} {{\n\n",
-                     plan.space());
+  out += fmt::format(
+      "#pragma once\n\n#include \"lockstep/lockstep.h\"\n\nnamespace lockstep::{} {{\n\n",
+      plan.space());
   out += todos(plan, {"weights"}, "");
   out +=
-      "/// Names the stored tensors that are not read, and why. Weights that are stored otherwise than\n"
+      "/// Names the stored tensors that are not read, and why. Weights that are stored otherwise "
+      "than\n"
       "/// their module says are parameters of parts where they are used (Builder::parameter_of).\n"
       "inline void weight_steps(const Scope& s) {\n  Builder& b = s.builder();\n";
   const auto drops = donor_drops(plan);
@@ -208,7 +209,8 @@ std::string arch_source(const PortPlan& plan) {
   }
   out += fmt::format(
       "struct Port : {0} {{\n"
-      "  Port(const Scope& s, const Config& c) : {0}(s, readable(c)) {{ weight_steps(s); }}\n}};\n\n",
+      "  Port(const Scope& s, const Config& c) : {0}(s, readable(c)) {{ weight_steps(s); "
+      "}}\n}};\n\n",
       plan.class_name);
   std::string model = fmt::format("lockstep::{}::Port", plan.space());
   if (is_wrapper) {
@@ -223,9 +225,11 @@ std::string arch_source(const PortPlan& plan) {
     model = fmt::format("lockstep::{}::Registered", plan.space());
   }
   out += fmt::format("}}  // namespace lockstep::{}\n\n", plan.space());
-  return out + fmt::format("LOCKSTEP_ARCHITECTURE({}, {}, {},\n                      {})\nLOCKSTEP_PORT({})\n",
-                           plan.slug, cpp_literal(plan.class_name),
-                           cpp_literal(plan.donor.base_model_prefix), model, plan.slug);
+  return out +
+         fmt::format(
+             "LOCKSTEP_ARCHITECTURE({}, {}, {},\n                      {})\nLOCKSTEP_PORT({})\n",
+             plan.slug, cpp_literal(plan.class_name), cpp_literal(plan.donor.base_model_prefix),
+             model, plan.slug);
 }
 
 }  // namespace lockstep::port

@@ -17,8 +17,7 @@ using PartNames = std::vector<std::string_view>;
 /// implemented in it (0: none yet).
 std::string opening(const PortPlan& plan, const std::string& what, int implemented = 0);
 /// The TODOs of the deltas of these parts, each with an empty line behind it.
-std::string todos(const PortPlan& plan, const PartNames& parts,
-                  const std::string& indent);
+std::string todos(const PortPlan& plan, const PartNames& parts, const std::string& indent);
 bool has_delta(const PortPlan& plan, const PartNames& parts);
 /// `text`, of the donor, under the port's names.
 std::string renamed(const PortPlan& plan, std::string text);

@@ -262,10 +262,15 @@ void check_kernel_imports(const WallContext& context, Walls& walls) {
 
 void check_tokenizer(const WallContext& context, Walls& walls) {
   const std::optional<ConfigKeys> settings = tokenizer_settings(context);
-  const ConfigKey* class_key = settings ? settings->at("tokenizer_class") : nullptr;
-  if (class_key == nullptr || !class_key->is_set()) class_key = context.keys.at("tokenizer_class");
-  std::string class_name =
-      class_key != nullptr && class_key->node->kind == Kind::kString ? class_key->node->text : "";
+  // tokenizer_config.json decides; an odd class in config.json is a trace of another tokenizer.
+  std::string class_name;
+  for (const ConfigKey* key :
+       {context.keys.at("tokenizer_class"), settings ? settings->at("tokenizer_class") : nullptr}) {
+    const bool is_name = key != nullptr && key->is_set() && key->node->kind == Kind::kString;
+    if (is_name && (class_name.empty() || is_known_tokenizer(class_name))) {
+      class_name = key->node->text;
+    }
+  }
   const ConfigKey* code = settings ? settings->at("auto_map.AutoTokenizer") : nullptr;
   if (code == nullptr) code = context.keys.at("auto_map.AutoTokenizer");
   const std::string evidence = names_code(code) ? code->shown()

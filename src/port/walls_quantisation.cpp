@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
+#include <memory>
 
 #include "base/file.h"
 #include "base/glob.h"
@@ -16,6 +16,9 @@ namespace {
 
 using Kind = ConfigFile::Kind;
 using Level = Wall::Level;
+
+// Quantises what is stored plain as well.
+constexpr const char* kOnTheFly = "bitsandbytes";
 
 bool is_quantised(const TensorEntry& entry) {
   constexpr std::array kNames = {"*.qweight",        "*.qzeros",        "*.g_idx",
@@ -49,8 +52,8 @@ QuantisedTensors count_quantised(const WallContext& context) {
 
 // What config.json, or a file that quantisers write beside it, says of the scheme.
 struct Scheme {
-  std::string source;  // "quantization_config", or the file
-  JsonNodePtr tree;    // keeps `keys` alive
+  std::string source;                       // "quantization_config", or the file
+  std::shared_ptr<const ConfigKeys> owner;  // of a file's keys
   std::vector<ConfigKey> keys;
 
   const ConfigKey* first(std::initializer_list<std::string_view> names) const {
@@ -67,7 +70,7 @@ struct Scheme {
       return shown_value(*key->node);
     }
     if (first({"load_in_4bit", "load_in_8bit", "_load_in_4bit", "_load_in_8bit"}) != nullptr) {
-      return "bitsandbytes";
+      return kOnTheFly;
     }
     return first({"bits", "num_bits", "w_bit", "quant_mode", "config_groups"}) != nullptr
                ? "a method that is not named"
@@ -97,19 +100,9 @@ Scheme scheme_of(const WallContext& context) {
     if (!context.has_file(name)) continue;
     try {
       const std::string path = (context.facts.folder / name).string();
-      const ConfigKeys keys(read_text_file(path), path);
+      scheme.owner = std::make_shared<const ConfigKeys>(read_text_file(path), path);
+      scheme.keys = scheme.owner->all();
       scheme.source = name;
-      // The nodes belong to `keys`: a copy of its tree outlives it.
-      scheme.tree = parse_json_tree(read_text_file(path), path);
-      const std::function<void(const JsonNode&, const std::string&)> add =
-          [&](const JsonNode& object, const std::string& prefix) {
-            for (const JsonMember& member : object.members) {
-              const std::string full = prefix + member.first;
-              scheme.keys.push_back({full, lower_case(member.first), member.second.get(), false});
-              if (member.second->kind == Kind::kObject) add(*member.second, full + ".");
-            }
-          };
-      add(*scheme.tree, "");
       return scheme;
     } catch (const Error&) {
       scheme.source = name;
@@ -168,6 +161,10 @@ void check_quantised_weights(const WallContext& context, Walls& walls) {
   } else if (context.facts.no_tensors.find("dtype") != std::string::npos) {
     // A type that the format has and DType lacks: F4, F8_E8M0, ...
     evidence = context.facts.no_tensors;
+  } else if (context.facts.tensors.tensors.empty()) {
+    const Scheme scheme = scheme_of(context);
+    const bool is_stored = !scheme.method().empty() && scheme.method() != kOnTheFly;
+    if (is_stored) evidence = fmt::format("{}: {}", scheme.source, scheme.method());
   }
   if (evidence.empty()) return;
   walls.push_back({Level::kBlock, "quant_only",

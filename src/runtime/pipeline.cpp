@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <numeric>
 
 #include "lockstep/error.h"
 
@@ -90,7 +89,8 @@ SymbolValues largest(const PipelineOptions& o) {
   most[static_cast<size_t>(Symbol::kSequences)] = o.max_sequences;
   most[static_cast<size_t>(Symbol::kSequenceOffsets)] = o.max_sequences + 1;
   most[static_cast<size_t>(Symbol::kLogitRows)] = o.max_logit_rows;
-  most[static_cast<size_t>(Symbol::kStepPages)] = pages;
+  // Shared pages stand in several tables.
+  most[static_cast<size_t>(Symbol::kStepPages)] = pages * o.max_sequences;
   most[static_cast<size_t>(Symbol::kCachePages)] = pages;
   most[static_cast<size_t>(Symbol::kPageSize)] = o.page_size;
   most[static_cast<size_t>(Symbol::kStateSlots)] =
@@ -115,12 +115,10 @@ Pipeline::Pipeline(Model model, const PipelineOptions& options)
       Ranks::Options{options_.n_ranks, options_.threads, options_.kernels}, most);
   for (const CacheInput& cache : graph().caches) {
     is_paged_ = is_paged_ || cache.kind == LOCKSTEP_CACHE_PAGED;
+    has_states_ = has_states_ || cache.kind == LOCKSTEP_CACHE_SLOT;
   }
-  free_pages_.resize(most[static_cast<size_t>(Symbol::kCachePages)]);
-  free_slots_.resize(most[static_cast<size_t>(Symbol::kStateSlots)]);
-  // Taken from the back: low numbers first.
-  std::iota(free_pages_.rbegin(), free_pages_.rend(), 0);
-  std::iota(free_slots_.rbegin(), free_slots_.rend(), 0);
+  pages_ = CountedIds(most[static_cast<size_t>(Symbol::kCachePages)]);
+  slots_ = CountedIds(most[static_cast<size_t>(Symbol::kStateSlots)]);
 }
 
 int64_t Pipeline::vocab_size() const {
@@ -158,8 +156,8 @@ void Pipeline::check(std::span<const Segment> segments) const {
     n_tokens += n;
     n_slots += segment.sequence->slot < 0;
     n_rows += segment.logits == LogitRows::kAll ? n : segment.logits == LogitRows::kLast ? 1 : 0;
-    n_pages += pages_for(segment.sequence->length + n) -
-               static_cast<int64_t>(segment.sequence->pages.size());
+    n_pages += std::max(int64_t{0}, pages_for(segment.sequence->length + n) -
+                                        static_cast<int64_t>(segment.sequence->pages.size()));
   }
   if (n_tokens > options_.max_tokens || n_rows > options_.max_logit_rows ||
       static_cast<int64_t>(segments.size()) > options_.max_sequences) {
@@ -170,22 +168,21 @@ void Pipeline::check(std::span<const Segment> segments) const {
                     n_tokens, n_rows, segments.size(), options_.max_tokens, options_.max_logit_rows,
                     options_.max_sequences));
   }
-  if (n_slots > static_cast<int64_t>(free_slots_.size())) {
+  if (n_slots > slots_.n_free()) {
     throw Error(ErrorCode::kResourceExhausted,
                 fmt::format("no room for {} more sequences: {} may live at once", n_slots,
                             options_.max_states > 0 ? options_.max_states : options_.max_sequences),
                 "release a sequence first");
   }
-  if (n_pages > static_cast<int64_t>(free_pages_.size())) {
+  if (n_pages > pages_.n_free()) {
     throw Error(ErrorCode::kResourceExhausted,
                 fmt::format("the caches are full: {} pages of {} tokens needed, {} free", n_pages,
-                            options_.page_size, free_pages_.size()));
+                            options_.page_size, pages_.n_free()));
   }
 }
 
 void Pipeline::take_slot(Sequence& sequence) {
-  sequence.slot = free_slots_.back();
-  free_slots_.pop_back();
+  sequence.slot = slots_.take();
   ranks_->clear_slot(sequence.slot);
 }
 
@@ -196,15 +193,14 @@ void Pipeline::take_pages(std::span<const Segment> segments) {
     const int64_t n_pages =
         pages_for(sequence.length + static_cast<int64_t>(segment.tokens.size()));
     while (static_cast<int64_t>(sequence.pages.size()) < n_pages) {
-      sequence.pages.push_back(free_pages_.back());
-      free_pages_.pop_back();
+      sequence.pages.push_back(pages_.take());
     }
   }
 }
 
 void Pipeline::fill_step_data(std::span<const Segment> segments) {
-  for (auto* v : {&input_ids_, &positions_, &row_offsets_, &page_offsets_, &pages_, &logit_rows_,
-                  &state_slots_}) {
+  for (auto* v : {&input_ids_, &positions_, &row_offsets_, &page_offsets_, &step_pages_,
+                  &logit_rows_, &state_slots_}) {
     v->clear();
   }
   row_offsets_.push_back(0);
@@ -217,9 +213,9 @@ void Pipeline::fill_step_data(std::span<const Segment> segments) {
       positions_.push_back(static_cast<int32_t>(segment.sequence->length) + i);
     }
     const std::vector<int32_t>& pages = segment.sequence->pages;
-    pages_.insert(pages_.end(), pages.begin(), pages.end());
+    step_pages_.insert(step_pages_.end(), pages.begin(), pages.end());
     row_offsets_.push_back(first_row + n);
-    page_offsets_.push_back(static_cast<int32_t>(pages_.size()));
+    page_offsets_.push_back(static_cast<int32_t>(step_pages_.size()));
     state_slots_.push_back(segment.sequence->slot);
     const int32_t skipped = segment.logits == LogitRows::kAll    ? 0
                             : segment.logits == LogitRows::kLast ? n - 1
@@ -237,14 +233,11 @@ View Pipeline::step(std::span<const Segment> segments) {
   now[static_cast<size_t>(Symbol::kSequences)] = static_cast<int64_t>(segments.size());
   now[static_cast<size_t>(Symbol::kSequenceOffsets)] = static_cast<int64_t>(segments.size()) + 1;
   now[static_cast<size_t>(Symbol::kLogitRows)] = static_cast<int64_t>(logit_rows_.size());
-  now[static_cast<size_t>(Symbol::kStepPages)] = static_cast<int64_t>(pages_.size());
+  now[static_cast<size_t>(Symbol::kStepPages)] = static_cast<int64_t>(step_pages_.size());
   const std::pair<const char*, const std::vector<int32_t>*> inputs[] = {
-      {"@input_ids", &input_ids_},
-      {"@positions", &positions_},
-      {"@row_offsets", &row_offsets_},
-      {"@page_offsets", &page_offsets_},
-      {"@pages", &pages_},
-      {"@logit_rows", &logit_rows_},
+      {"@input_ids", &input_ids_},     {"@positions", &positions_},
+      {"@row_offsets", &row_offsets_}, {"@page_offsets", &page_offsets_},
+      {"@pages", &step_pages_},        {"@logit_rows", &logit_rows_},
       {"@state_slots", &state_slots_}};
   for (const auto& [name, values] : inputs) {
     // A port that needs no positions, say, has no such input.
@@ -271,9 +264,22 @@ View Pipeline::prefill(Sequence& sequence, std::span<const int32_t> tokens, int6
 }
 
 void Pipeline::release(Sequence& sequence) {
-  free_pages_.insert(free_pages_.end(), sequence.pages.rbegin(), sequence.pages.rend());
-  if (sequence.slot >= 0) free_slots_.push_back(sequence.slot);
+  for (auto page = sequence.pages.rbegin(); page != sequence.pages.rend(); ++page) {
+    pages_.drop(*page);
+  }
+  if (sequence.slot >= 0) slots_.drop(sequence.slot);
   sequence = {};
+}
+
+std::optional<ValueId> Pipeline::hidden_states() const {
+  const std::optional<ValueId> rows = graph().find_input("@logit_rows");
+  if (!rows) return std::nullopt;
+  for (const Node& node : graph().nodes) {
+    if (node.kind == NodeKind::kOp && node.op->name == "gather_rows" && node.inputs[1] == *rows) {
+      return node.inputs[0];
+    }
+  }
+  return std::nullopt;
 }
 
 int32_t argmax(const View& logits, int64_t row) {

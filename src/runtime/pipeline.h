@@ -12,6 +12,7 @@
 #include "graph/trace.h"
 #include "hub/checkpoint.h"
 #include "ops/op.h"
+#include "runtime/counted_ids.h"
 #include "runtime/ranks.h"
 #include "runtime/registry.h"
 
@@ -50,7 +51,8 @@ struct PipelineOptions {
   KernelPolicy kernels;
 };
 
-/// The part of the caches a sequence has filled. Given back with Pipeline::release.
+/// The part of the caches a sequence has filled, which it holds until Pipeline::release. Its first
+/// pages may be shared, full ones alone: a step writes from position `length` on.
 struct Sequence {
   std::vector<int32_t> pages;
   int32_t slot = -1;   // of its states
@@ -85,6 +87,22 @@ class Pipeline {
 
   void release(Sequence& sequence);
 
+  /// Who holds what of the caches. A step takes what its sequences lack; whoever takes pages and
+  /// slots for a sequence beforehand puts them into it.
+  CountedIds& pages() { return pages_; }
+  CountedIds& slots() { return slots_; }
+  bool has_pages() const { return is_paged_; }
+  bool has_states() const { return has_states_; }
+  /// Pages that `length` tokens fill; 0 without paged caches.
+  int64_t pages_for(int64_t length) const;
+  /// A slot for `sequence`, which has none, with the states of a beginning. One must be free.
+  void take_slot(Sequence& sequence);
+  /// The states of slot `to` become those of slot `from`.
+  void copy_slot(int32_t from, int32_t to) { ranks_->copy_slot(from, to); }
+  /// What the rows of logits are chosen from: the hidden states after the final norm, [tokens,
+  /// hidden]. None where the graph computes logits otherwise.
+  std::optional<ValueId> hidden_states() const;
+
   /// Reports values of every following step; no values to stop.
   void observe(const std::vector<ValueId>& values, Observe observe);
 
@@ -103,19 +121,18 @@ class Pipeline {
   std::vector<std::string> notices() const;
 
  private:
-  int64_t pages_for(int64_t length) const;
   void check(std::span<const Segment> segments) const;
   void take_pages(std::span<const Segment> segments);
-  void take_slot(Sequence& sequence);
   void fill_step_data(std::span<const Segment> segments);
 
   Model model_;
   PipelineOptions options_;
   bool is_paged_ = false;  // without, states alone: no length is too long
-  std::vector<int32_t> free_pages_, free_slots_;
+  bool has_states_ = false;
+  CountedIds pages_, slots_;
   std::unique_ptr<Ranks> ranks_;
-  std::vector<int32_t> input_ids_, positions_, row_offsets_, page_offsets_, pages_, logit_rows_,
-      state_slots_;
+  std::vector<int32_t> input_ids_, positions_, row_offsets_, page_offsets_, step_pages_,
+      logit_rows_, state_slots_;
 };
 
 /// The index of the largest element of a row of logits; the lowest of equals, as torch.argmax.

@@ -163,15 +163,28 @@ void Ranks::put_together(int rank, ValueId whole, const Layout& layout, const Vi
   if (rank == 0) observe_(whole, all);
 }
 
-void Ranks::clear_slot(int32_t slot) {
+template <class Use>
+void Ranks::for_each_state(Use use) {
   for (const auto& rank : ranks_) {
     for (size_t i = 0; i < rank->caches.size(); ++i) {
       if (rank->graph.caches[i].kind != LOCKSTEP_CACHE_SLOT) continue;
       const View& cache = rank->caches[i].view();
-      const size_t bytes = cache.bytes() / static_cast<size_t>(cache.dim(0));
-      std::memset(cache.as<std::byte>() + static_cast<size_t>(slot) * bytes, 0, bytes);
+      use(cache.bytes() / static_cast<size_t>(cache.dim(0)), cache.as<std::byte>());
     }
   }
+}
+
+void Ranks::clear_slot(int32_t slot) {
+  for_each_state([slot](size_t bytes, std::byte* first) {
+    std::memset(first + static_cast<size_t>(slot) * bytes, 0, bytes);
+  });
+}
+
+void Ranks::copy_slot(int32_t from, int32_t to) {
+  for_each_state([from, to](size_t bytes, std::byte* first) {
+    std::memcpy(first + static_cast<size_t>(to) * bytes, first + static_cast<size_t>(from) * bytes,
+                bytes);
+  });
 }
 
 uint64_t Ranks::arena_bytes() const {

@@ -71,6 +71,8 @@ class Ranks {
   const View& output(size_t i) const { return ranks_.front()->executor->output(i); }
   /// The states of a sequence become those of its beginning.
   void clear_slot(int32_t slot);
+  /// The states of slot `to` become those of slot `from`.
+  void copy_slot(int32_t from, int32_t to);
 
   /// Of rank 0.
   const Weights& weights() const { return ranks_.front()->weights; }
@@ -93,6 +95,9 @@ class Ranks {
     Rank(const Graph& graph, const Trace& trace, const Checkpoint& checkpoint,
          const Options& options, const SymbolValues& most, RankGroup& group, int rank);
   };
+  /// Calls `use(bytes of one slot, first byte of slot 0)` for every state of every rank.
+  template <class Use>
+  void for_each_state(Use use);
   void put_together(int rank, ValueId whole, const Layout& layout, const View& part);
 
   const Graph& graph_;

@@ -233,6 +233,15 @@ ChatTemplate ChatTemplate::open(const fs::path& folder) {
   return out;
 }
 
+ChatTemplate ChatTemplate::of_source(const fs::path& folder, std::string source,
+                                     const std::string& file) {
+  ChatTemplate out;
+  out.folder_ = folder.string();
+  out.special_tokens_ = read_special_tokens(folder, read_object(folder / kConfigFile));
+  out.add("default", std::move(source), file);
+  return out;
+}
+
 std::vector<std::string> ChatTemplate::names() const {
   std::vector<std::string> out;
   for (const Named& named : templates_) out.push_back(named.name);

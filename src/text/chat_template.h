@@ -39,6 +39,10 @@ class ChatTemplate {
   /// and special_tokens_map.json. Throws kNotFound where there is no template, kInvalidArgument
   /// naming file and cause.
   static ChatTemplate open(const std::filesystem::path& folder);
+  /// `source` instead of the folder's templates, with the folder's special tokens; `file` is its
+  /// name in messages.
+  static ChatTemplate of_source(const std::filesystem::path& folder, std::string source,
+                                const std::string& file);
 
   /// "default" is the one without name.
   std::vector<std::string> names() const;

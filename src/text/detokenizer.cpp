@@ -19,8 +19,18 @@ class Detokenizer::Settled : public TokenSink {
   void text(std::string_view part) override {
     if (stopped_) return;
     waiting_ += part;
+    if (!may_stop_) {
+      ready_ += std::exchange(waiting_, {});
+      return;
+    }
     size_t first = waiting_.npos;
-    for (const std::string& text : stop_) first = std::min(first, waiting_.find(text));
+    for (const std::string& text : stop_) {
+      const size_t found = waiting_.find(text);
+      if (found < first) {
+        first = found;
+        stop_string_ = text;
+      }
+    }
     if (first != waiting_.npos) {
       ready_.append(waiting_, 0, first);
       waiting_.clear();
@@ -42,11 +52,13 @@ class Detokenizer::Settled : public TokenSink {
 
   std::string fetch() { return std::exchange(ready_, {}); }
   bool stopped() const noexcept { return stopped_; }
+  const std::string& stop_string() const noexcept { return stop_string_; }
+  void set_may_stop(bool may_stop) { may_stop_ = may_stop; }
 
  private:
   std::vector<std::string> stop_;
-  std::string ready_, waiting_;
-  bool stopped_ = false;
+  std::string ready_, waiting_, stop_string_;
+  bool stopped_ = false, may_stop_ = true;
 };
 
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, DecodeOptions options,
@@ -68,11 +80,20 @@ std::string Detokenizer::push(int32_t id) {
   return settled_->fetch();
 }
 
+std::string Detokenizer::push_unstopped(int32_t id) {
+  settled_->set_may_stop(false);
+  std::string text = push(id);
+  settled_->set_may_stop(true);
+  return text;
+}
+
 std::string Detokenizer::finish() {
   run_->finish();
   return settled_->fetch();
 }
 
 bool Detokenizer::stopped() const noexcept { return settled_->stopped(); }
+
+const std::string& Detokenizer::stop_string() const noexcept { return settled_->stop_string(); }
 
 }  // namespace lockstep::text

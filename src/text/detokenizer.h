@@ -23,10 +23,14 @@ class Detokenizer {
 
   /// The text that `id` settles, often empty. After stopped() always empty.
   std::string push(int32_t id);
+  /// As push(), but a stop string that ends in it does not count.
+  std::string push_unstopped(int32_t id);
   /// The rest, after the last token. Call it once.
   std::string finish();
   /// Whether a stop string was found.
   bool stopped() const noexcept;
+  /// The stop string that was found; empty until then.
+  const std::string& stop_string() const noexcept;
 
  private:
   class Settled;

@@ -40,10 +40,11 @@ Json plain_config() {
           {"torch_dtype", "bfloat16"}};
 }
 
-const std::vector<Tensor> kPlainTensors = {{"model.embed_tokens.weight", DType::kBFloat16, {320, 64}},
-                                           {"model.layers.0.self_attn.q_proj.weight"},
-                                           {"model.layers.1.self_attn.q_proj.weight"},
-                                           {"lm_head.weight", DType::kBFloat16, {320, 64}}};
+const std::vector<Tensor> kPlainTensors = {
+    {"model.embed_tokens.weight", DType::kBFloat16, {320, 64}},
+    {"model.layers.0.self_attn.q_proj.weight"},
+    {"model.layers.1.self_attn.q_proj.weight"},
+    {"lm_head.weight", DType::kBFloat16, {320, 64}}};
 
 void write_tensors(const fs::path& file, const std::vector<Tensor>& tensors) {
   SafetensorsWriter writer(file);
@@ -176,8 +177,8 @@ const std::vector<Case>& cases() {
       {"compressed tensors", "quant_scheme", kBlock,
        text_key("compression_config", {{"config_groups", {{"group_0", {{"weights", 1}}}}}}),
        "text_config.compression_config"},
-      {"on the fly", "quant_scheme", kBlock,
-       key("quantization_config", {{"load_in_4bit", true}}), "load_in_4bit"},
+      {"on the fly", "quant_scheme", kBlock, key("quantization_config", {{"load_in_4bit", true}}),
+       "load_in_4bit"},
       {"quantiser's file", "quant_scheme", kBlock,
        file("quantize_config.json", R"({"bits": 4, "group_size": 128})"), "quantize_config.json"},
       {"no method", "quant_scheme", kWarn, key("quantization_config", {{"note", "x"}}), "note"},
@@ -246,8 +247,8 @@ const std::vector<Case>& cases() {
       {"keys", "indexer", kBlock, key("index_topk", 2048), "index_topk = 2048"},
       {"tensors", "indexer", kBlock, tensor({"model.layers.0.self_attn.indexer.wq_b.weight"}),
        "indexer.wq_b"},
-      {"absent", "architectures_shape", kBlock,
-       [](Folder& f) { f.config.erase("architectures"); }, "no such key"},
+      {"absent", "architectures_shape", kBlock, [](Folder& f) { f.config.erase("architectures"); },
+       "no such key"},
       {"null", "architectures_shape", kBlock, key("architectures", nullptr), "null"},
       {"empty", "architectures_shape", kBlock, key("architectures", Json::array()), "[]"},
       {"a word", "architectures_shape", kBlock, key("architectures", "X"), "X"},
@@ -315,26 +316,26 @@ TEST(WallsTest, SoundConfigurationsAreNotBlocked) {
 }
 
 TEST(WallsTest, WhatIsOffIsNoWall) {
-  for (const auto& [name, value] : std::map<std::string, Json>{
-           {"alibi", false},
-           {"use_alibi", nullptr},
-           {"alibi_bias_max", 8},
-           {"attn_config", {{"alibi", false}, {"alibi_bias_max", 8}}},
-           {"position_embedding_type", "rope"},
-           {"mamba_d_state", nullptr},
-           {"layer_types", {"full_attention", "sliding_attention"}},
-           {"attn_type_list", {1, 1}},
-           {"quantization_config", nullptr},
-           {"auto_map", nullptr},
-           {"auto_map", Json::object()},
-           {"is_encoder_decoder", false},
-           {"add_cross_attention", false},
-           {"vision_config", nullptr},
-           {"share_router", false},
-           {"n_shared_experts", 1},
-           {"index_topk", nullptr},
-           {"use_mamba", false},
-           {"rope_scaling", nullptr}}) {
+  for (const auto& [name, value] :
+       std::map<std::string, Json>{{"alibi", false},
+                                   {"use_alibi", nullptr},
+                                   {"alibi_bias_max", 8},
+                                   {"attn_config", {{"alibi", false}, {"alibi_bias_max", 8}}},
+                                   {"position_embedding_type", "rope"},
+                                   {"mamba_d_state", nullptr},
+                                   {"layer_types", {"full_attention", "sliding_attention"}},
+                                   {"attn_type_list", {1, 1}},
+                                   {"quantization_config", nullptr},
+                                   {"auto_map", nullptr},
+                                   {"auto_map", Json::object()},
+                                   {"is_encoder_decoder", false},
+                                   {"add_cross_attention", false},
+                                   {"vision_config", nullptr},
+                                   {"share_router", false},
+                                   {"n_shared_experts", 1},
+                                   {"index_topk", nullptr},
+                                   {"use_mamba", false},
+                                   {"rope_scaling", nullptr}}) {
     Folder folder;
     folder.config[name] = value;
     EXPECT_EQ(shown(walls_of(folder)), "") << name;
@@ -342,13 +343,15 @@ TEST(WallsTest, WhatIsOffIsNoWall) {
 }
 
 TEST(WallsTest, ValuesOfAnyKindEndInAnAnswer) {
-  const std::vector<Json> values = {nullptr, true, -1, 1e300, "", "x", Json::array(),
-                                    {nullptr, 3, "a"}, Json::object(), {{"type", {1}}}};
+  const std::vector<Json> values = {
+      nullptr,        true,           -1, 1e300, "", "x", Json::array(), {nullptr, 3, "a"},
+      Json::object(), {{"type", {1}}}};
   for (const char* name :
-       {"architectures", "model_type", "text_config", "vision_config", "quantization_config",
-        "auto_map", "rope_scaling", "layer_types", "hidden_size", "num_hidden_layers", "vocab_size",
-        "torch_dtype", "is_encoder_decoder", "attn_type_list", "transformers_version", "num_experts",
-        "tie_word_embeddings", "tokenizer_class", "index_topk", "alibi"}) {
+       {"architectures",       "model_type",        "text_config",          "vision_config",
+        "quantization_config", "auto_map",          "rope_scaling",         "layer_types",
+        "hidden_size",         "num_hidden_layers", "vocab_size",           "torch_dtype",
+        "is_encoder_decoder",  "attn_type_list",    "transformers_version", "num_experts",
+        "tie_word_embeddings", "tokenizer_class",   "index_topk",           "alibi"}) {
     for (const Json& value : values) {
       Folder folder;
       folder.config[name] = value;
@@ -376,14 +379,11 @@ TEST(WallsTest, NoFixtureIsBlocked) {
 
 TEST(WallsTest, QuantisationIsDescribed) {
   Folder folder;
-  folder.config["quantization_config"] = {{"quant_method", "compressed-tensors"},
-                                          {"config_groups",
-                                           {{"group_0",
-                                             {{"weights",
-                                               {{"num_bits", 4},
-                                                {"strategy", "group"},
-                                                {"group_size", 128}}}}}}},
-                                          {"ignore", {"lm_head"}}};
+  folder.config["quantization_config"] = {
+      {"quant_method", "compressed-tensors"},
+      {"config_groups",
+       {{"group_0", {{"weights", {{"num_bits", 4}, {"strategy", "group"}, {"group_size", 128}}}}}}},
+      {"ignore", {"lm_head"}}};
   folder.files["README.md"] = "---\nbase_model:\n- org/plain\n---\n# Card\n";
   const std::vector<Wall> walls = walls_of(folder);
   const Wall* wall = find(walls, "quant_scheme");

@@ -72,7 +72,8 @@ struct SharedExpertMoeBlock : Module<SharedExpertMoeBlock> {
 };
 
 /// Routed experts beside shared ones that every token passes, as DeepseekV3MoE. Gate: (scope,
-/// config), (x) -> logits [T, E] in float32, and `correction()`, what is added for the choice alone.
+/// config), (x) -> logits [T, E] in float32, and `correction()`, what is added for the choice
+/// alone.
 template <class Derived, class Gate>
 struct SharedExpertsMoe : Module<Derived> {
   RoutingRule rule;

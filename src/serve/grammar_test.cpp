@@ -1,0 +1,254 @@
+// Answers drawn at random inside a grammar: every one must be what the grammar says.
+#include "serve/grammar.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "serve/grammar_mask.h"
+#include "serve/json_schema.h"
+
+namespace lockstep::serve {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// A vocabulary with the bytes, and words that reach over the borders of JSON's parts.
+const text::Tokenizer& tokenizer() {
+  static const text::Tokenizer made = [] {
+    const std::string folder = std::string(LOCKSTEP_SOURCE_DIR) + "/examples/storyteller";
+    return text::Tokenizer::open(folder);
+  }();
+  return made;
+}
+
+const text::TokenBytes& token_bytes() {
+  static const text::TokenBytes made(tokenizer());
+  return made;
+}
+
+constexpr int32_t kEnd = 2;
+
+const TokenTrie& trie() {
+  static const TokenTrie made(token_bytes(), tokenizer().id_limit(), {kEnd});
+  return made;
+}
+
+Grammar grammar_of(const char* schema) {
+  auto made = grammar_of_schema(Json::parse(schema), "p");
+  if (const auto* error = std::get_if<ApiError>(&made)) {
+    ADD_FAILURE() << error->message;
+    return grammar_of_any_object();
+  }
+  return std::move(std::get<Grammar>(made));
+}
+
+std::string refusal_of(const char* schema) {
+  auto made = grammar_of_schema(Json::parse(schema), "p");
+  const auto* error = std::get_if<ApiError>(&made);
+  return error == nullptr ? "" : error->message;
+}
+
+// Whether `text` is in the grammar, byte by byte.
+bool accepts(const Grammar& grammar, std::string_view text) {
+  StackSet stacks(grammar);
+  std::vector<StackId> from{stacks.start()}, to;
+  for (const char byte : text) {
+    to.clear();
+    for (const StackId stack : from) stacks.advance(stack, static_cast<unsigned char>(byte), to);
+    from.swap(to);
+  }
+  return std::any_of(from.begin(), from.end(),
+                     [&](StackId stack) { return stacks.is_complete(stack); });
+}
+
+// Draws tokens among those allowed; nothing where no end came in `most` tokens.
+std::optional<std::string> draw(std::shared_ptr<const Grammar> grammar, uint64_t seed,
+                                size_t most) {
+  GrammarMask mask(std::move(grammar), trie());
+  std::mt19937_64 random(seed);
+  std::vector<int32_t> output;
+  std::vector<uint32_t> allowed(trie().n_words());
+  std::string text;
+  while (output.size() < most) {
+    std::fill(allowed.begin(), allowed.end(), 0);
+    if (!mask.allow(output, allowed)) return std::nullopt;
+    std::vector<int32_t> choices;
+    for (int32_t id = 0; id < static_cast<int32_t>(tokenizer().id_limit()); ++id) {
+      if (allowed[static_cast<size_t>(id) / 32] >> (id % 32) & 1) choices.push_back(id);
+    }
+    // Whatever closes is taken more often, so that texts end.
+    int32_t id = choices[random() % choices.size()];
+    for (const int32_t choice : choices) {
+      const std::string_view bytes = token_bytes().bytes(choice);
+      const bool closes = choice == kEnd || bytes == "\"" || bytes == "}" || bytes == "]";
+      if (closes && random() % 4 == 0) id = choice;
+    }
+    output.push_back(id);
+    if (id == kEnd) return text;
+    text += token_bytes().bytes(id);
+  }
+  return std::nullopt;
+}
+
+struct Case {
+  const char* schema;
+  const char* valid[3];
+  const char* invalid[6];
+};
+
+const Case kCases[] = {
+    {R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"string"}},
+        "required":["a"]})",
+     {R"({"a":1})", R"({"a": -20, "b": "x\"\u00e9"})", R"({"a":0,"b":""})"},
+     {R"({})", R"({"b":"x"})", R"({"a":1.5})", R"({"a":01})", R"({"a":1,})", R"({"a":1,"c":2})"}},
+    {R"({"type":"array","items":{"type":"number"},"minItems":1,"maxItems":3})",
+     {"[1]", "[1.5, -2e10, 0]", "[0.25,3]"},
+     {"[]", "[1,2,3,4]", "[.5]", "[1.]", "[1,]", "[+1]"}},
+    {R"({"type":"string","minLength":2,"maxLength":3})",
+     {R"("ab")", R"("é中a")", R"("\n\\")"},
+     {R"("a")", R"("abcd")", "\"a\nb\"", "\"\xff\xff\"", R"("\ud800a")", R"("\x41")"}},
+    {R"({"enum":["red",1,null,{"a":[true]}]})",
+     {R"("red")", "null", R"({"a":[true]})"},
+     {R"("re")", "2", R"({"a":[false]})", "nul", R"("redd")", ""}},
+    {R"({"anyOf":[{"type":"boolean"},{"type":"object","properties":{"k":{"const":"v"}},
+        "required":["k"],"additionalProperties":false}]})",
+     {"true", "false", R"({"k":"v"})"},
+     {"null", R"({"k":"w"})", R"({})", "tru", "truefalse", R"({"k":"v","l":1})"}},
+    {R"({"type":"object","properties":{"ab":{"type":"integer"}},"additionalProperties":
+        {"type":"boolean"}})",
+     {R"({"ab":1,"abc":true})", R"({"a":false})", R"({"b":true, "ab2":true})"},
+     {R"({"ab":true})", R"({"abc":1})", R"({"x":1})", R"({"x":true,"ab":true})", R"({"x":true,})",
+      R"({"\u0061b":true})"}},
+    {R"({"$ref":"#/$defs/node","$defs":{"node":{"type":"object","properties":{"v":
+        {"type":"integer"},"next":{"anyOf":[{"$ref":"#/$defs/node"},{"type":"null"}]}},
+        "required":["v","next"],"additionalProperties":false}}})",
+     {R"({"v":1,"next":null})", R"({"v":1,"next":{"v":2,"next":null}})", nullptr},
+     {R"({"v":1})", R"({"v":1,"next":3})", R"({"next":null,"v":1})", nullptr, nullptr, nullptr}},
+    {R"({"type":"array","prefixItems":[{"type":"string"},{"type":"null"}],"items":false})",
+     {R"(["a",null])", "[]", R"(["a"])"},
+     {"[null]", R"(["a",null,1])", R"(["a","b"])", nullptr, nullptr, nullptr}},
+    {R"({"type":["string","null"]})",
+     {R"("a")", "null", nullptr},
+     {"1", "true", nullptr, nullptr, nullptr, nullptr}},
+    {R"({})",
+     {R"({"a":[1,{"b":null}]})", "3.5", R"("x")"},
+     {"{a:1}", "[1 2]", "{\"a\":1", "'x'", nullptr, nullptr}},
+};
+
+TEST(Grammar, TakesWhatTheSchemaAllowsAndNothingElse) {
+  for (const Case& one : kCases) {
+    const Grammar grammar = grammar_of(one.schema);
+    for (const char* text : one.valid) {
+      if (text != nullptr) EXPECT_TRUE(accepts(grammar, text)) << one.schema << " " << text;
+    }
+    for (const char* text : one.invalid) {
+      if (text != nullptr) EXPECT_FALSE(accepts(grammar, text)) << one.schema << " " << text;
+    }
+  }
+}
+
+TEST(Grammar, RandomAnswersParseAndAreAccepted) {
+  for (const Case& one : kCases) {
+    const auto grammar = std::make_shared<const Grammar>(grammar_of(one.schema));
+    size_t n_ended = 0;
+    for (uint64_t seed = 0; seed < 100; ++seed) {
+      const std::optional<std::string> text = draw(grammar, seed, 400);
+      if (!text.has_value()) continue;
+      ++n_ended;
+      EXPECT_TRUE(Json::accept(*text)) << one.schema << " " << *text;
+      EXPECT_TRUE(accepts(*grammar, *text)) << one.schema << " " << *text;
+    }
+    EXPECT_GE(n_ended, 50u) << one.schema;
+  }
+}
+
+// The shortcut inside strings must allow what byte by byte is allowed.
+TEST(GrammarMask, AllowsWhatFitsByteByByte) {
+  for (const char* schema :
+       {R"({"type":"string"})", R"({"type":"array","items":{"type":"string"}})",
+        R"({"type":"string","minLength":3,"maxLength":6})"}) {
+    const auto grammar = std::make_shared<const Grammar>(grammar_of(schema));
+    for (const std::string_view begun : {"\"", "\"ab", "[\"", "[\"abc\",\"", "\"\xc3"}) {
+      StackSet stacks(*grammar);
+      const auto run = [&](std::vector<StackId> from, std::string_view bytes) {
+        std::vector<StackId> to;
+        for (const char byte : bytes) {
+          to.clear();
+          for (const StackId s : from) stacks.advance(s, static_cast<unsigned char>(byte), to);
+          from.swap(to);
+        }
+        return from;
+      };
+      const std::vector<StackId> at = run({stacks.start()}, begun);
+      if (at.empty()) continue;
+      std::vector<int32_t> output;
+      for (const char byte : begun) {
+        for (int32_t id = 0; id < static_cast<int32_t>(tokenizer().id_limit()); ++id) {
+          if (token_bytes().bytes(id) == std::string_view(&byte, 1)) {
+            output.push_back(id);
+            break;
+          }
+        }
+      }
+      ASSERT_EQ(output.size(), begun.size());
+      GrammarMask mask(grammar, trie());
+      std::vector<uint32_t> allowed(trie().n_words());
+      ASSERT_TRUE(mask.allow(output, allowed));
+      for (int32_t id = 0; id < static_cast<int32_t>(tokenizer().id_limit()); ++id) {
+        const std::string_view bytes = token_bytes().bytes(id);
+        if (bytes.empty()) continue;
+        EXPECT_EQ((allowed[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0,
+                  !run(at, bytes).empty())
+            << schema << " " << begun << " token " << id;
+      }
+    }
+  }
+}
+
+TEST(JsonSchema, RefusesByName) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"type":"string","pattern":"a+"})", "\"pattern\""},
+      {R"({"type":"object","properties":{"a":{"type":"integer","minimum":3}}})",
+       "#/properties/a: the keyword \"minimum\""},
+      {R"({"not":{}})", "\"not\""},
+      {R"({"allOf":[{},{}]})", "\"allOf\""},
+      {R"({"oneOf":[{"type":"string"},{"type":"string"}]})", "anyOf"},
+      {R"({"type":"text"})", "#/type"},
+      {R"({"$ref":"http://x"})", "#/..."},
+      {R"({"$ref":"#/$defs/x"})", "there is no"},
+      {R"({"$ref":"#"})", "leads to itself"},
+      {R"({"anyOf":[]})", "at least one"},
+      {R"({"type":"array","minItems":3,"maxItems":2})", "nothing fits"},
+      {R"({"type":"object","required":["a"],"properties":{"b":{}},"additionalProperties":false})",
+       "\"a\""},
+      {"false", "nothing"},
+      {"3", "expected a schema"},
+  };
+  for (const auto& [schema, part] : cases) {
+    EXPECT_NE(refusal_of(schema).find(part), std::string::npos) << schema << refusal_of(schema);
+  }
+}
+
+TEST(JsonSchema, BombsAreRefusedOrSmall) {
+  // 2^25 ways through one list.
+  Json bomb = {{"$ref", "#/$defs/a0"}};
+  for (int i = 0; i < 25; ++i) {
+    const Json next = {{"$ref", "#/$defs/a" + std::to_string(i + 1)}};
+    bomb["$defs"]["a" + std::to_string(i)]["anyOf"] = Json::array({next, next});
+  }
+  bomb["$defs"]["a25"]["type"] = "null";
+  EXPECT_TRUE(accepts(grammar_of(bomb.dump().c_str()), "null"));
+
+  Json wide;
+  for (int i = 0; i < 30'000; ++i) wide["enum"].push_back(i);
+  EXPECT_NE(refusal_of(wide.dump().c_str()).find("too large"), std::string::npos);
+
+  Json deep = {{"type", "null"}};
+  for (int i = 0; i < 100; ++i) deep = {{"type", "array"}, {"items", deep}};
+  EXPECT_NE(refusal_of(deep.dump().c_str()).find("levels"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace lockstep::serve

@@ -1,0 +1,17 @@
+// How the checkpoint of Glm4ForCausalLM stores what the port reads.
+//
+// Derived from Phi3ForCausalLM (lockstep/archs/phi3.h).
+//
+// Deltas implemented: none, every stored tensor is read under its own name.
+#pragma once
+
+#include "lockstep/lockstep.h"
+
+namespace lockstep::port_glm4 {
+
+/// Names the stored tensors that are not read, and why.
+inline void weight_steps(const Scope& s) {
+  s.builder().drop("*rotary_emb.inv_freq", "a buffer: computed from config.json");
+}
+
+}  // namespace lockstep::port_glm4

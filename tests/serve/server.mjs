@@ -1,0 +1,47 @@
+// A server on a port of its own for tests: started, waited for, ended.
+import {spawn} from 'node:child_process';
+import {createRequire} from 'node:module';
+import {dirname, join, resolve} from 'node:path';
+import {fileURLToPath} from 'node:url';
+
+export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+const binary = process.env.LOCKSTEP_BINARY || join(root, 'build/release/bin/lockstep');
+const modules = resolve(process.env.LOCKSTEP_NODE_MODULES || join(root, 'build/npm/node_modules'));
+
+/** A package of the developer's, or null where it is not installed. */
+export function findPackage(name) {
+  try {
+    return createRequire(join(modules, 'x.js'))(name);
+  } catch (error) {
+    if (error.code === 'MODULE_NOT_FOUND') return null;
+    throw error;
+  }
+}
+
+export async function startServer(...options) {
+  const model = options.includes('--model') ? [] : ['--model', join(root, 'examples/storyteller')];
+  const args = ['serve', ...model, '--host', '127.0.0.1', '--port', '0', '--dtype', 'float32', ...options];
+  const child = spawn(binary, args, {stdio: ['ignore', 'pipe', 'pipe']});
+  let errors = '';
+  child.stderr.on('data', part => { errors += part; });
+  const ended = new Promise(done => child.on('exit', (code, signal) => done({code, signal})));
+  const url = await new Promise((done, fail) => {
+    let text = '';
+    child.stdout.on('data', part => {
+      text += part;
+      const found = text.match(/Server ready on (\S+)/);
+      if (found) done(found[1]);
+    });
+    ended.then(how => fail(new Error(`the server ended: ${JSON.stringify(how)} ${errors}`)));
+  });
+  return {
+    url,
+    child,
+    ended,
+    errors: () => errors,
+    async stop() {
+      child.kill('SIGTERM');
+      return ended;
+    },
+  };
+}
