@@ -13,7 +13,7 @@
 namespace lockstep::test {
 
 /// What came of one request.
-struct Outcome {
+struct RequestOutcome {
   std::vector<int32_t> tokens;
   std::vector<float> logprobs;  // of the tokens, where asked for
   std::vector<TokenEvent> events;
@@ -25,11 +25,12 @@ struct Outcome {
 class EngineClient {
  public:
   explicit EngineClient(const std::string& model, const EngineOptions& options,
-                        DType dtype = DType::kFloat32) {
+                        DType dtype = DType::kFloat32, KernelPolicy kernels = {}) {
     Model opened = Model::open(fixture(model).string(), Registry(), dtype);
     const GenerationDefaults defaults =
         read_generation_defaults(opened.files.folder, opened.files.config);
-    const EnginePlan plan = plan_engine(opened, options);
+    EnginePlan plan = plan_engine(opened, options);
+    plan.pipeline.kernels = std::move(kernels);
     auto pipeline = std::make_unique<Pipeline>(std::move(opened), plan.pipeline);
     engine_ = std::make_unique<Engine>(std::move(pipeline), plan, defaults);
   }
@@ -40,7 +41,7 @@ class EngineClient {
     return engine_->submit(std::move(request), [this, react](TokenEvent&& event) {
       if (react) react(event);
       const std::lock_guard lock(mutex_);
-      Outcome& outcome = outcomes_[event.id];
+      RequestOutcome& outcome = outcomes_[event.id];
       EXPECT_FALSE(outcome.is_over()) << "an event after the last of request " << event.id;
       if (event.token) outcome.tokens.push_back(*event.token);
       if (event.logprobs) outcome.logprobs.push_back(event.logprobs->chosen.logprob);
@@ -49,11 +50,11 @@ class EngineClient {
   }
   /// Waits until the engine has nothing left.
   void wait() { EXPECT_TRUE(engine_->wait_idle(Clock::now() + std::chrono::minutes(5))); }
-  const Outcome& outcome(uint64_t id) {
+  const RequestOutcome& outcome(uint64_t id) {
     const std::lock_guard lock(mutex_);
     return outcomes_[id];
   }
-  const Outcome& run(Request request) {
+  const RequestOutcome& run(Request request) {
     const uint64_t id = submit(std::move(request));
     wait();
     return outcome(id);
@@ -62,7 +63,7 @@ class EngineClient {
 
  private:
   std::mutex mutex_;
-  std::map<uint64_t, Outcome> outcomes_;
+  std::map<uint64_t, RequestOutcome> outcomes_;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -52,7 +52,7 @@ void run_schedule(const std::string& model, const Schedule& schedule, AloneText&
   }
   client.wait();
   for (const auto& [id, request] : sent) {
-    const Outcome& outcome = client.outcome(id);
+    const RequestOutcome& outcome = client.outcome(id);
     if (!outcome.is_over()) {
       ADD_FAILURE() << "request " << id << " has no end";
       continue;
@@ -189,7 +189,7 @@ TEST(EngineTest, PromptLogprobsAreThoseOfAllRows) {
       request.params.ignore_eos = true;
       request.params.prompt_logprobs = 3;
       request.params.logprobs = 0;
-      const Outcome& outcome = client.run(request);
+      const RequestOutcome& outcome = client.run(request);
       ASSERT_EQ(outcome.events.size(), std::max<size_t>(1, max_tokens));
       EXPECT_EQ(outcome.tokens.size(), static_cast<size_t>(max_tokens));
       EXPECT_EQ(outcome.last().finish, FinishReason::kLength);
@@ -288,20 +288,20 @@ TEST(EngineTest, TextEndsAtEndTokensStopTokensAndLengths) {
   AloneText alone("storyteller");
   Request request = greedy_request(Golden("storyteller").prompt(0), 1000);
   request.params.ignore_eos = true;
-  const Outcome& whole = client.run(request);
+  const RequestOutcome& whole = client.run(request);
   EXPECT_EQ(whole.last().finish, FinishReason::kLength);
   EXPECT_EQ(whole.last().n_prompt_tokens + whole.last().n_output_tokens, 32);
 
   const int32_t third = whole.tokens[2];
   const auto first = std::ranges::find(whole.tokens, third) - whole.tokens.begin();
   request.params.stop_token_ids = {third};
-  const Outcome& stopped = client.run(request);
+  const RequestOutcome& stopped = client.run(request);
   EXPECT_EQ(stopped.tokens.size(), static_cast<size_t>(first) + 1);
   EXPECT_EQ(stopped.last().finish, FinishReason::kStop);
   EXPECT_EQ(stopped.last().stop_token, third);
 
   request.params.min_tokens = 6;
-  const Outcome& later = client.run(request);
+  const RequestOutcome& later = client.run(request);
   EXPECT_GE(later.tokens.size(), 6u);
   for (size_t i = 0; i < 6; ++i) EXPECT_NE(later.tokens[i], third);
 }
@@ -326,7 +326,7 @@ TEST(EngineTest, AMaskIsAskedOnceAToken) {
   EXPECT_EQ(mask->n_seen, (std::vector<size_t>{0, 1, 2, 3}));
   request.params.max_tokens = 10;
   request.mask = std::make_shared<OneTokenMask>();
-  const Outcome& failed = client.run(request);
+  const RequestOutcome& failed = client.run(request);
   EXPECT_EQ(failed.last().finish, FinishReason::kError);
   ASSERT_TRUE(failed.last().error);
   EXPECT_EQ(failed.tokens.size(), 4u);
@@ -358,6 +358,87 @@ TEST(EngineTest, StatesAreFoundWhereTextsPart) {
   EXPECT_EQ(client.run(with_end(200)).last().n_cached_tokens, 0);
   EXPECT_EQ(client.run(with_end(300)).last().n_cached_tokens, 64);
   EXPECT_EQ(client.run(with_end(100)).last().n_cached_tokens, 96);
+}
+
+TEST(EngineTest, ATextThatGoesOnIsFoundWithItsOutput) {
+  for (const char* model : {"storyteller", "mamba2"}) {
+    EngineClient client(model, {});
+    Request request = greedy_request(Golden(model).long_ids(), 40);
+    request.prompt_ids.resize(20);
+    request.params.ignore_eos = true;
+    std::vector<int32_t> text = request.prompt_ids;
+    const RequestOutcome& first = client.run(request);
+    text.insert(text.end(), first.tokens.begin(), first.tokens.end());
+    text.insert(text.end(), {5, 6, 7});
+    // 59 tokens were computed, three full blocks of 16.
+    EXPECT_EQ(client.run(greedy_request(text, 2)).last().n_cached_tokens, 48) << model;
+  }
+}
+
+TEST(EngineTest, ASinkMaySubmitAndCancel) {
+  EngineClient client("storyteller", {});
+  const Request request = greedy_request({5, 6, 7}, 4);
+  std::atomic<uint64_t> next = 0;
+  const uint64_t first = client.submit(request, [&](const TokenEvent& event) {
+    client.engine().stats();
+    if (event.finish != FinishReason::kNone) next = client.submit(request);
+    client.engine().cancel(1000);
+  });
+  while (next == 0) std::this_thread::yield();
+  client.wait();
+  EXPECT_EQ(client.outcome(next).tokens, client.outcome(first).tokens);
+}
+
+TEST(EngineTest, AStepThatFailsEndsThoseInItAndNobodyElse) {
+  // oneDNN's rows depend on one another, so no float32 step takes it.
+  EngineOptions options;
+  options.max_batch_size = 2;
+  EngineClient client("storyteller", options, DType::kFloat32,
+                      KernelPolicy::parse("linear=onednn", false));
+  std::vector<uint64_t> ids;
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 5; ++i) ids.push_back(client.submit(greedy_request({5, 6, 7}, 4)));
+    client.wait();
+  }
+  for (const uint64_t id : ids) {
+    const TokenEvent& last = client.outcome(id).last();
+    EXPECT_EQ(last.finish, FinishReason::kError);
+    ASSERT_TRUE(last.error);
+    EXPECT_NE(last.error->message().find("onednn"), std::string::npos) << last.error->message();
+  }
+  expect_all_given_back(client.engine());
+}
+
+TEST(EngineTest, APlanSaysWhichOptionCannotBe) {
+  const Model model = Model::open(fixture("storyteller").string(), Registry(), DType::kFloat32);
+  const auto refusal = [&](auto change) -> std::string {
+    EngineOptions options;
+    change(options);
+    try {
+      plan_engine(model, options);
+    } catch (const Error& error) {
+      return error.message();
+    }
+    return "";
+  };
+  EXPECT_EQ(refusal([](EngineOptions& o) { o.max_batch_size = 0; }),
+            "max_batch_size: expected 1 or more, found 0");
+  EXPECT_EQ(refusal([](EngineOptions& o) { o.max_batched_tokens = 63; }),
+            "max_batched_tokens: expected at least max_batch_size (64), found 63");
+  EXPECT_EQ(refusal([](EngineOptions& o) { o.max_length = 1025; }),
+            "max_length: expected at most 1024 (max_position_embeddings), found 1025");
+  EXPECT_EQ(refusal([](EngineOptions& o) { o.max_length = 64, o.cache_tokens = 32; }),
+            "max_length: expected at most the 32 tokens that the caches hold (cache_tokens), "
+            "found 64");
+  EXPECT_EQ(refusal([](EngineOptions& o) { o.cache_tokens = -1; }),
+            "cache_tokens: expected 0 or more, found -1");
+  EXPECT_EQ(refusal([](EngineOptions&) {}), "");
+  // Six layers, keys and values, 2 heads of 32 floats.
+  const EnginePlan plan = plan_engine(model, {}, 3 << 20);
+  EXPECT_EQ(plan.cache_bytes_a_token, 6u * 2 * 2 * 32 * 4);
+  EXPECT_EQ(plan.options.cache_tokens, (1 << 20) / 3072);
+  EXPECT_EQ(plan.options.max_length, plan.options.cache_tokens);
+  EXPECT_EQ(plan_engine(model, {}).options.cache_tokens, 64 * 1024);
 }
 
 TEST(EngineTest, PriorityGoesFirstThenArrival) {

@@ -99,6 +99,46 @@ TEST(GenerateChat, WhatCannotBeAPrompt) {
   fails("dump " + kStoryteller + kQuestion + " --prompt-ids 1 --stats", "--chat");
 }
 
+TEST(GenerateDrawn, ASeedDrawsTheSameAndTheModelsDefaultsHold) {
+  const std::string run = "generate " + kStoryteller + kQuestion + " --ignore-eos --max-tokens 30 ";
+  const auto drawn = [&](const std::string& rest) {
+    return run_lockstep(run + "--temperature 1.5 " + rest, "2>/dev/null").text;
+  };
+  const std::string greedy = run_lockstep(run, "2>/dev/null").text;
+  const std::string text = drawn("--seed 7");
+  EXPECT_EQ(drawn("--seed 7"), text);
+  EXPECT_NE(drawn("--seed 8"), text);
+  EXPECT_EQ(drawn("--seed 8 --top-k 1"), greedy);
+
+  TempDir model;
+  std::filesystem::copy(fixture("storyteller"), model.path() / "model",
+                        std::filesystem::copy_options::recursive);
+  write_text(model.path() / "model" / "generation_config.json",
+             R"({"top_k": 1, "temperature": 0.1, "eos_token_id": 2})");
+  const std::string own = "generate " + (model.path() / "model").string() + kQuestion +
+                          " --ignore-eos --max-tokens 30 --temperature 1.5 --seed 8";
+  EXPECT_EQ(run_lockstep(own, "2>/dev/null").text, greedy);
+  const std::string said = run_lockstep(own, "2>&1 >/dev/null").text;
+  EXPECT_NE(said.find("temperature 1.5, top_k 1, top_p 1, min_p 0, seed 8"), std::string::npos)
+      << said;
+}
+
+TEST(GenerateDrawn, WhatCannotBeIsRefusedByName) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"--temperature 1 --top-p 0", "--top-p: expected above 0"},
+      {"--temperature 1 --top-k -2", "--top-k: expected -1"},
+      {"--temperature 1 --min-p 2", "--min-p: expected 0 to 1"},
+      {"--temperature -1", "--temperature: expected a number of at least 0"},
+      {"--temperature nan", "--temperature: expected a number of at least 0"},
+      {"--repetition-penalty 0", "--repetition-penalty: expected above 0"},
+      {"--top-k 3", "--top-k requires --temperature"}};
+  for (const auto& [flags, message] : cases) {
+    const Outcome run = run_lockstep("generate " + kStoryteller + kQuestion + " " + flags);
+    EXPECT_EQ(run.status, 2) << flags;
+    EXPECT_NE(run.text.find(message), std::string::npos) << run.text;
+  }
+}
+
 TEST(DumpText, IsTheDumpOfItsIds) {
   const auto stats = [](const std::string& prompt) {
     const Outcome outcome =

@@ -35,6 +35,17 @@ struct StressSpec {
   uint64_t seed;
 };
 
+/// The folders there are.
+inline std::vector<std::string> stress_names() {
+  std::vector<std::string> names;
+  const std::filesystem::path folder = source_dir() / "tests" / "fixtures" / "stress";
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 /// One tensor of the checkpoint.
 struct StressTensor {
   std::string name;

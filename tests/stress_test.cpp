@@ -3,6 +3,7 @@
 // is off by. What a wrong value of the size of an epsilon does to that is shown beside it.
 #include <functional>
 #include <map>
+#include <set>
 
 #include "stress_checkpoint.h"
 
@@ -139,16 +140,6 @@ std::vector<Judged> run_stress(const std::string& name, const Plant& plant = nul
   return StressRun(stress, pipeline).run();
 }
 
-std::vector<std::string> stress_names() {
-  std::vector<std::string> names;
-  const std::filesystem::path folder = source_dir() / "tests" / "fixtures" / "stress";
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    names.push_back(entry.path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 class StressTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(StressTest, EveryModuleOutputIsWithinFiveFloorsInFloat32) {
@@ -166,78 +157,217 @@ TEST_P(StressTest, EveryModuleOutputIsWithinFiveFloorsInFloat32) {
 INSTANTIATE_TEST_SUITE_P(Specs, StressTest, ::testing::ValuesIn(stress_names()),
                          [](const auto& name) { return std::string(name.param); });
 
-// Changes attribute `attr` of the nodes of `op` in the call `module`.
-void change(Graph& graph, const std::string& module, const std::string& op, const std::string& attr,
-            const std::function<Attrs::Value(const Attrs&)>& value) {
-  size_t n = 0;
-  for (Node& node : graph.nodes) {
-    if (node.op == nullptr || node.op->name != op || graph.calls[node.call].path != module)
-      continue;
-    node.attrs.set(attr, value(node.attrs));
-    ++n;
+TEST(StressSpecsTest, EveryArchitectureHasOne) {
+  std::set<std::string> covered;
+  for (const std::string& name : stress_names()) {
+    covered.insert(read_json(StressSpec(name).folder / "config.json")["architectures"][0]);
   }
-  ASSERT_GT(n, 0u) << module << " has no " << op;
+  const Registry registry;
+  for (const Registry::Entry& entry : registry.entries()) {
+    EXPECT_TRUE(covered.contains(entry.architecture->class_name)) << entry.architecture->slug;
+  }
 }
 
-// The planted value is found at every tap of `guilty`; all taps under `before` are within the bar.
-void expect_found(const std::string& name, const std::vector<std::string>& guilty,
-                  const std::string& before, const Plant& plant) {
+// One attribute of the ops `op` in the call `module` has another value. It is found at every tap of
+// `guilty`; all taps under `before` are within the bar.
+struct Fault {
+  const char *name, *spec, *module, *op, *attr;
+  std::function<Attrs::Value(const Attrs&)> value;
+  std::vector<std::string> guilty;
+  const char* before;
+};
+
+auto times(const char* attr, double factor) {
+  return [=](const Attrs& attrs) { return factor * attrs.get_float(attr); };
+}
+auto plus_one(const char* attr) {
+  return [=](const Attrs& attrs) { return attrs.get_int(attr) + 1; };
+}
+auto set_to(const Attrs::Value& value) {
+  return [=](const Attrs&) { return value; };
+}
+// Element `i` of a list, changed.
+template <class Change>
+auto element(const char* attr, size_t i, Change change) {
+  return [=](const Attrs& attrs) {
+    const std::span<const double> old = attrs.get_floats(attr);
+    std::vector<double> moved(old.begin(), old.end());
+    moved[i] = change(moved[i]);
+    return moved;
+  };
+}
+double next_float(double x) { return std::nextafter(static_cast<float>(x), 1.0f); }
+
+const Fault kFaults[] = {
+    {"AnEpsilonTenTimesTooLarge",
+     "llama_twelve_heads",
+     "model.layers.1.input_layernorm",
+     "rms_norm",
+     "eps",
+     times("eps", 10),
+     {"model.layers.1.input_layernorm#0.0"},
+     "model.layers.0"},
+    {"OneFrequencyOneUnitOff",
+     "llama_8k_positions",
+     "model.rotary_emb",
+     "rotary_embedding",
+     "inv_freq",
+     element("inv_freq", 5, next_float),
+     {"model.rotary_emb#0.0", "model.rotary_emb#0.1", "model.layers.0.self_attn/q_rot#0.0"},
+     "model.layers.0.self_attn.q_proj"},
+    {"AScaleOffByOneInTenThousand",
+     "llama_twelve_layers",
+     "model.layers.11.self_attn",
+     "attention",
+     "scale",
+     times("scale", 1.0001),
+     {"model.layers.11.self_attn/context#0.0"},
+     "model.layers.5"},
+    {"AWindowOneTokenTooLong",
+     "gemma3_wide_heads",
+     "model.layers.0.self_attn",
+     "attention",
+     "window",
+     plus_one("window"),
+     {"model.layers.0.self_attn/context#0.0"},
+     "model.layers.0.self_attn.q_norm"},
+    {"AWindowOneTokenTooLongBesideSinks",
+     "gpt_oss_odd_experts",
+     "model.layers.0.self_attn",
+     "attention",
+     "window",
+     plus_one("window"),
+     {"model.layers.0.self_attn/context#0.0", "model.layers.0#0.0"},
+     "model.layers.0.self_attn.q_proj"},
+    {"ASlopeBeyondThePowerOfTwoOff",
+     "bloom_ten_heads",
+     "transformer.h.1.self_attention",
+     "attention",
+     "alibi_slopes",
+     element("alibi_slopes", 9, [](double x) { return 1.0001 * x; }),
+     {"transformer.h.1.self_attention/context#0.0"},
+     "transformer.h.0"},
+    {"ASoftCapOffByOneInTenThousand",
+     "gemma2_caps",
+     "model.layers.1.self_attn",
+     "attention",
+     "soft_cap",
+     times("soft_cap", 1.0001),
+     {"model.layers.1.self_attn/context#0.0"},
+     "model.layers.0"},
+    {"YarnsScaleLeftOutOfTheScores",
+     "deepseek_v3_yarn_mscale",
+     "model.layers.0.self_attn",
+     "latent_attention",
+     "scale",
+     set_to(1 / std::sqrt(56.0 + 40.0)),
+     {"model.layers.0.self_attn/context#0.0"},
+     "model.layers.0.self_attn.q_b_proj"},
+    {"LongFactorsOnePositionLate",
+     "phi3_longrope",
+     "model.rotary_emb",
+     "rotary_embedding",
+     "switch_length",
+     plus_one("switch_length"),
+     {"model.rotary_emb#0.0", "model.layers.0.self_attn/k_rot#0.0"},
+     "model.layers.0.input_layernorm"},
+    {"ABaseThatGrowsALittleFaster",
+     "llama_dynamic",
+     "model.rotary_emb",
+     "rotary_embedding",
+     "dynamic_factor",
+     times("dynamic_factor", 1.0001),
+     {"model.rotary_emb#0.0", "model.layers.0.self_attn/q_rot#0.0"},
+     "model.layers.0.self_attn.q_proj"},
+    {"HalvesForPairs",
+     "cohere2_window",
+     "model.layers.0.self_attn",
+     "rope",
+     "style",
+     set_to("half"),
+     {"model.layers.0.self_attn/q_rot#0.0", "model.layers.0.self_attn/k_rot#0.0"},
+     "model.layers.0.self_attn.q_proj"},
+    {"AMultiplierOffByOneInAHundredThousand",
+     "granite_multipliers",
+     "model.layers.1",
+     "elementwise",
+     "factor",
+     times("factor", 1.00001),
+     {"model.layers.1#0.0"},
+     "model.layers.0"},
+    {"OneGroupOfExpertsTooMany",
+     "deepseek_v3_experts",
+     "model.layers.1.mlp",
+     "router_topk",
+     "topk_group",
+     plus_one("topk_group"),
+     {"model.layers.1.mlp/topk_weights#0.0", "model.layers.1.mlp#0.0"},
+     "model.layers.0"},
+    {"WeightsOfExpertsThatAddUpToOne",
+     "qwen2_moe_mixed_layers",
+     "model.layers.1.mlp.gate",
+     "router_topk",
+     "normalise",
+     set_to(int64_t{1}),
+     {"model.layers.1.mlp/topk_weights#0.0", "model.layers.1.mlp#0.0"},
+     "model.layers.0"},
+    {"AnEpsilonOfTheHeadsTenTimesTooLarge",
+     "stablelm_qk_layernorm",
+     "model.layers.1.self_attn.q_layernorm",
+     "layer_norm",
+     "eps",
+     times("eps", 10),
+     {"model.layers.1.self_attn.q_layernorm#0.0"},
+     "model.layers.0"},
+    {"AnOffsetOfTheNormOffByOneInAHundredThousand",
+     "qwen3_next_odd_heads",
+     "model.layers.1.input_layernorm",
+     "rms_norm",
+     "weight_offset",
+     times("weight_offset", 1.00001),
+     {"model.layers.1.input_layernorm#0.0"},
+     "model.layers.0"},
+};
+
+class StressFaultTest : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(StressFaultTest, IsFound) {
+  const Fault& fault = GetParam();
+  const auto plant = [&](Graph& graph) {
+    size_t n_changed = 0;
+    for (Node& node : graph.nodes) {
+      if (node.op == nullptr || node.op->name != fault.op || !node.attrs.has(fault.attr) ||
+          graph.calls[node.call].path != fault.module) {
+        continue;
+      }
+      node.attrs.set(fault.attr, fault.value(node.attrs));
+      ++n_changed;
+    }
+    ASSERT_GT(n_changed, 0u) << fault.module << " has no " << fault.op << " with " << fault.attr;
+  };
   size_t n_found = 0, n_before = 0;
-  for (const Judged& judged : run_stress(name, plant)) {
-    if (judged.tap.starts_with(before)) {
+  for (const Judged& judged : run_stress(fault.spec, plant)) {
+    if (judged.tap.starts_with(fault.before)) {
       EXPECT_LE(judged.ratio, kFactor) << judged.tap;
       ++n_before;
     }
-    if (std::find(guilty.begin(), guilty.end(), judged.tap) == guilty.end()) continue;
+    if (std::find(fault.guilty.begin(), fault.guilty.end(), judged.tap) == fault.guilty.end()) {
+      continue;
+    }
     EXPECT_GT(judged.ratio, kFactor) << judged.tap;
-    printf("  %s: %s %.3g floors\n", name.c_str(), judged.tap.c_str(), judged.ratio);
+    printf("  %s: %s %.3g floors\n", fault.spec, judged.tap.c_str(), judged.ratio);
     ++n_found;
   }
-  EXPECT_EQ(n_found, guilty.size());
+  EXPECT_EQ(n_found, fault.guilty.size());
   EXPECT_GT(n_before, 0u);
 }
 
-TEST(StressPlantedTest, AnEpsilonTenTimesTooLargeIsFound) {
-  expect_found("llama_twelve_heads", {"model.layers.1.input_layernorm#0.0"}, "model.layers.0",
-               [](Graph& graph) {
-                 change(graph, "model.layers.1.input_layernorm", "rms_norm", "eps",
-                        [](const Attrs& attrs) { return 10 * attrs.get_float("eps"); });
-               });
-}
-
-TEST(StressPlantedTest, OneFrequencyOneUnitOffIsFoundWithPositionsTo8192) {
-  expect_found(
-      "llama_8k_positions",
-      {"model.rotary_emb#0.0", "model.rotary_emb#0.1", "model.layers.0.self_attn/q_rot#0.0"},
-      "model.layers.0.self_attn.q_proj", [](Graph& graph) {
-        change(graph, "model.rotary_emb", "rotary_embedding", "inv_freq", [](const Attrs& attrs) {
-          const std::span<const double> old = attrs.get_floats("inv_freq");
-          std::vector<double> moved(old.begin(), old.end());
-          moved[5] = std::nextafter(static_cast<float>(moved[5]), 1.0f);
-          return moved;
-        });
-      });
-}
-
-TEST(StressPlantedTest, AScaleOffByOneInTenThousandIsFound) {
-  expect_found("llama_twelve_layers", {"model.layers.11.self_attn/context#0.0"}, "model.layers.5",
-               [](Graph& graph) {
-                 change(graph, "model.layers.11.self_attn", "attention", "scale",
-                        [](const Attrs& attrs) { return attrs.get_float("scale") * 1.0001; });
-               });
-}
-
-TEST(StressPlantedTest, AWindowOneTokenTooLongIsFound) {
-  expect_found("gemma3_wide_heads", {"model.layers.0.self_attn/context#0.0"},
-               "model.layers.0.self_attn.q_norm", [](Graph& graph) {
-                 change(graph, "model.layers.0.self_attn", "attention", "window",
-                        [](const Attrs& attrs) { return attrs.get_int("window") + 1; });
-               });
-}
+INSTANTIATE_TEST_SUITE_P(Planted, StressFaultTest, ::testing::ValuesIn(kFaults),
+                         [](const auto& fault) { return std::string(fault.param.name); });
 
 // A tensor with one channel a thousand times the others: a fault in the others is 1e-5 of the
 // whole.
-TEST(StressPlantedTest, TheLargeChannelHidesNothing) {
+TEST(StressSpecsTest, TheLargeChannelHidesNothing) {
   std::vector<double> exact(96 * 128);
   const Draws draw(1, "test");
   for (size_t i = 0; i < exact.size(); ++i) {

@@ -78,6 +78,25 @@ typedef struct LockstepPart {
   int transpose;
 } LockstepPart;
 
+// Where the model that is traced stands inside another one, whose checkpoint and config.json it is
+// read from. Everything the port says is in the model's own names; the host has the outer ones.
+typedef struct LockstepWrapper {
+  // The object of config.json that holds the model's keys; where there is none, all of config.json
+  // is the model's. `outer_keys` are the outer object's where it has them.
+  const char* config;
+  const char* const* outer_keys;
+  size_t n_outer_keys;
+  // Module paths below `own_prefix` are the reference's below `path` (neither ends in a dot).
+  const char* own_prefix;
+  const char* path;
+  // Stored names are those of the reference's paths, or the model's own after one of these.
+  const char* const* stored_prefixes;
+  size_t n_stored_prefixes;
+  // Weights, in the model's own names, of which more rows may be stored than there are.
+  const char* const* padded;
+  size_t n_padded;
+} LockstepWrapper;
+
 // The builder's functions. Each returns 0, or an ErrorCode (lockstep/error.h); last_message and
 // last_hint then say why. Strings are copied unless stated otherwise.
 typedef struct LockstepApi {
@@ -133,6 +152,15 @@ typedef struct LockstepApi {
 
   // out[i] = torch.pow(base, exponents[i]) in float32, to the bit.
   int (*powers)(LockstepBuilder*, float base, const float* exponents, size_t n, float* out);
+
+  // From here on the model stands inside `wrapper`. Before any parameter and module call, once.
+  int (*wrapper)(LockstepBuilder*, const LockstepWrapper* wrapper);
+  // What the port takes where config.json lacks `path`, as JSON: for reports.
+  int (*config_default)(LockstepBuilder*, const char* path, const char* json);
+
+  // From here on `path` of config.json and what is below it reads as `json`; NULL: as if it were
+  // absent. What the file has there stays unread.
+  int (*config_replace)(LockstepBuilder*, const char* path, const char* json);
 } LockstepApi;
 
 // An architecture: traced by build(), which returns 0 or an ErrorCode after api->fail.

@@ -2,6 +2,7 @@
 // name. A Builder is alive only while a port is traced.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -23,6 +24,12 @@ struct Part {
   std::string stored;
   int64_t row_begin = 0, row_end = 0;
   enum class Order : bool { kAsStored, kTransposed } order = Order::kAsStored;
+};
+
+/// As LockstepWrapper: where the model stands inside another one.
+struct Wrapper {
+  std::string config, own_prefix, path;
+  std::vector<const char*> outer_keys, stored_prefixes, padded;
 };
 
 /// A tensor of the graph being built. Copying copies the name, not data.
@@ -101,6 +108,19 @@ class Builder {
   }
   /// Declares stored tensors matching `pattern` ('*' matches anything) as unused, and why.
   void drop(const char* pattern, const char* reason) { check(api_.drop(raw_, pattern, reason)); }
+  /// What follows is built in the names of a model that stands inside `wrapper`.
+  void inside(const Wrapper& wrapper) {
+    if (api_.size <= offsetof(LockstepApi, wrapper)) {
+      throw Error(ErrorCode::kUnimplemented,
+                  std::string("lockstep ") + api_.host_version + " knows no wrappers",
+                  "use the program that this SDK was installed with");
+    }
+    const LockstepWrapper raw = {
+        wrapper.config.c_str(),         wrapper.outer_keys.data(), wrapper.outer_keys.size(),
+        wrapper.own_prefix.c_str(),     wrapper.path.c_str(),      wrapper.stored_prefixes.data(),
+        wrapper.stored_prefixes.size(), wrapper.padded.data(),     wrapper.padded.size()};
+    check(api_.wrapper(raw_, &raw));
+  }
 
   Value input(const char* name) {
     LockstepValue value;

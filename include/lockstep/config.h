@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>
@@ -62,6 +64,7 @@ class Config {
     return size(key, fallback, 1, 4096);
   }
   int64_t integer(const std::string& key, std::optional<int64_t> fallback = {}) const {
+    if (fallback.has_value()) note_default(key, std::to_string(*fallback));
     if (use_fallback(key, fallback.has_value())) return *fallback;
     int64_t value = 0;
     builder_->check(api().config_int(builder_->raw(), path(key).c_str(), &value));
@@ -69,6 +72,7 @@ class Config {
   }
   /// A finite number; integers are accepted.
   double number(const std::string& key, std::optional<double> fallback = {}) const {
+    if (fallback.has_value()) note_default(key, json(*fallback));
     if (use_fallback(key, fallback.has_value())) return *fallback;
     double value = 0;
     builder_->check(api().config_number(builder_->raw(), path(key).c_str(), &value));
@@ -90,6 +94,7 @@ class Config {
   /// A bound of something: a number that may be infinite, in any of the spellings of Python's json
   /// and of transformers.
   double bound(const std::string& key, std::optional<double> fallback = {}) const {
+    if (fallback.has_value()) note_default(key, json(*fallback));
     if (use_fallback(key, fallback.has_value())) return *fallback;
     double value = 0;
     builder_->check(api().config_number(builder_->raw(), path(key).c_str(), &value));
@@ -99,12 +104,14 @@ class Config {
     return value;
   }
   bool flag(const std::string& key, std::optional<bool> fallback = {}) const {
+    if (fallback.has_value()) note_default(key, *fallback ? "true" : "false");
     if (use_fallback(key, fallback.has_value())) return *fallback;
     int value = 0;
     builder_->check(api().config_bool(builder_->raw(), path(key).c_str(), &value));
     return value != 0;
   }
   std::string text(const std::string& key, std::optional<std::string> fallback = {}) const {
+    if (fallback.has_value()) note_default(key, '"' + *fallback + '"');
     if (use_fallback(key, fallback.has_value())) return *fallback;
     const char* value = nullptr;
     builder_->check(api().config_string(builder_->raw(), path(key).c_str(), &value));
@@ -161,6 +168,18 @@ class Config {
     for (size_t i = 0; i < length; ++i) values.push_back(number(key + "." + std::to_string(i)));
     return values;
   }
+  /// From here on `key`, and what is below it, reads as the JSON text `json`, for everybody who
+  /// reads config.json after this; without `json` as if it were absent. What the file has there is
+  /// reported as unread. For ports that begin with the parts of another architecture.
+  void replace(const std::string& key, const char* json = nullptr) const {
+    if (api().size <= offsetof(LockstepApi, config_replace)) {
+      throw Error(ErrorCode::kUnimplemented,
+                  std::string("lockstep ") + api().host_version + " cannot replace config keys",
+                  "use the program that this SDK was installed with");
+    }
+    builder_->check(api().config_replace(builder_->raw(), path(key).c_str(), json));
+  }
+
   /// The object under `key`; its keys are then read by their own names.
   Config at(const std::string& key) const { return Config(*builder_, path(key)); }
 
@@ -178,6 +197,15 @@ class Config {
     uint32_t kind = 0;
     builder_->check(api().config_kind(builder_->raw(), path(key).c_str(), &kind));
     return kind;
+  }
+  static std::string json(double value) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.12g", value);
+    return text;
+  }
+  void note_default(const std::string& key, const std::string& json) const {
+    if (api().size <= offsetof(LockstepApi, config_default)) return;
+    builder_->check(api().config_default(builder_->raw(), path(key).c_str(), json.c_str()));
   }
   bool use_fallback(const std::string& key, bool has_fallback) const {
     return has_fallback && !has(key);

@@ -22,6 +22,7 @@
 #include "lockstep/nn/rope_config.h"
 #include "lockstep/nn/rope_frequencies.h"
 #include "lockstep/nn/sparse_moe.h"
+#include "lockstep/nn/text_backbone.h"
 #include "lockstep/ops.h"
 #include "lockstep/port.h"
 #include "lockstep/step.h"

@@ -58,6 +58,26 @@ void collect(std::vector<Value>& into, const T& value) {
     for (const Value& v : value.values()) into.push_back(v);
   }
 }
+
+// Runs a module's forward() in its scope, under its class's name.
+template <class M, class... Args>
+auto call(const M& module, const Args&... args) {
+  const Scope& scope = module.scope();
+  Builder& builder = scope.builder();
+  std::vector<Value> inputs;
+  (collect(inputs, args), ...);
+  std::vector<LockstepArgument> arguments;
+  for (const Value& value : inputs) arguments.push_back({nullptr, value.raw()});
+  builder.check(builder.api().enter(builder.raw(), scope.path().c_str(), M::kClass,
+                                    arguments.data(), arguments.size()));
+  auto result = module.forward(args...);
+  std::vector<Value> outputs;
+  collect(outputs, result);
+  std::vector<LockstepValue> raw;
+  for (const Value& value : outputs) raw.push_back(value.raw());
+  builder.check(builder.api().leave(builder.raw(), raw.data(), raw.size()));
+  return result;
+}
 }  // namespace internal
 
 /// Base of every module: `struct Attention : Module<Attention>` with a
@@ -70,26 +90,33 @@ class Module {
 
   template <class... Args>
   auto operator()(const Args&... args) const {
-    Builder& builder = scope_.builder();
-    std::vector<Value> inputs;
-    (internal::collect(inputs, args), ...);
-    std::vector<LockstepArgument> arguments;
-    for (const Value& value : inputs) arguments.push_back({nullptr, value.raw()});
-    builder.check(builder.api().enter(builder.raw(), scope_.path().c_str(), Derived::kClass,
-                                      arguments.data(), arguments.size()));
-    auto result = static_cast<const Derived&>(*this).forward(args...);
-    std::vector<Value> outputs;
-    internal::collect(outputs, result);
-    std::vector<LockstepValue> raw;
-    for (const Value& value : outputs) raw.push_back(value.raw());
-    builder.check(builder.api().leave(builder.raw(), raw.data(), raw.size()));
-    return result;
+    return internal::call(static_cast<const Derived&>(*this), args...);
   }
 
   const Scope& scope() const { return scope_; }
 
  private:
   Scope scope_;
+};
+
+/// Another module with a class name of its own and, where it says so, a forward() of its own:
+///   struct Attention : ModuleFrom<Attention, lockstep::llama::Attention> {
+///     static constexpr const char* kClass = "SmolLM3Attention";
+///     using ModuleFrom::ModuleFrom;
+///   };
+template <class Derived, class Base>
+struct ModuleFrom : Base {
+  using Base::Base;
+
+  template <class... Args>
+  auto operator()(const Args&... args) const {
+    // A choice between modules is none itself: it has no path and no forward().
+    if constexpr (requires { static_cast<const Derived*>(this)->forward(args...); }) {
+      return internal::call(static_cast<const Derived&>(*this), args...);
+    } else {
+      return Base::operator()(args...);
+    }
+  }
 };
 
 /// A ModuleList: `Layers<DecoderLayer> layers(n, [&](int64_t i) { return DecoderLayer(...); })`.

@@ -52,7 +52,7 @@ inline Value merge_heads(const Value& x) {
 }
 /// x [..., W] -> [..., end - begin], a range of the last dimension
 inline Value slice(const Value& x, int64_t begin, int64_t end) {
-  return x.builder().op("slice", {x}, {{"begin", begin}, {"end", end}});
+  return x.builder().op("slice", {x}, {{"bounds", std::vector<int64_t>{begin, end}}});
 }
 /// [T, heads, A] and [T, heads, B] -> [T, heads, A + B]; one head serves all of the other's.
 inline Value concat(const Value& a, const Value& b) { return a.builder().op("concat", {a, b}); }

@@ -19,4 +19,8 @@ struct Action {
 CLI::App* add_command(CLI::App& app, const char* name, const char* description,
                       const char* example);
 
+/// Prints `text` behind `label`, at most 100 columns a line, its further lines indented as the
+/// first; control characters, which strangers' files may hold, as blanks.
+void print_wrapped(const std::string& label, const std::string& text);
+
 }  // namespace lockstep::cli

@@ -90,6 +90,9 @@ int dump(DumpFlags& flags) {
   if (!flags.output.empty()) folder = flags.output;
   const std::vector<parity::TapStats> stats =
       flags.like.empty() ? dump_prompt(flags, folder) : dump_like(flags, folder);
+  flags.model.record_run(
+      "dump", "",
+      fmt::format("{} taps a run{}", stats.size(), folder ? " in " + flags.output : std::string()));
   if (flags.json) {
     fmt::print("{}\n",
                nlohmann::json{{"output", flags.output}, {"taps", stats_json(stats)}}.dump());

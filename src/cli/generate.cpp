@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/prompt_options.h"
@@ -156,6 +158,7 @@ int generate(const GenerateOptions& options) {
   Sampler sampler(pipeline.vocab_size(), pipeline.context().pool);
   TokenChoice choice(params, prompt, {}, 0, nullptr);
   Sequence sequence;
+  const auto begin = std::chrono::steady_clock::now();
   View logits = pipeline.prefill(sequence, prompt, options.chunk);
   while (static_cast<int64_t>(tokens.size()) < options.max_tokens) {
     const SampleJob chosen = sample(sampler, logits, choice);
@@ -167,6 +170,12 @@ int generate(const GenerateOptions& options) {
     logits = pipeline.step({&segment, 1});
   }
   output.finish(prompt);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  options.model.record_run(
+      "generate", "",
+      fmt::format("{} of {} prompt ids, {}, {:.1f} tokens/s", counted(tokens.size(), "token"),
+                  prompt.size(), dtype_name(pipeline.graph().activation_dtype),
+                  static_cast<double>(tokens.size()) / seconds.count()));
   return 0;
 }
 

@@ -4,7 +4,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/log.h"
 #include "cli/command.h"
+#include "port/load_ports.h"
 #include "runtime/registry.h"
 
 namespace lockstep::cli {
@@ -18,7 +20,9 @@ struct ListOptions {
 
 int list(const ListOptions& options) {
   Registry registry;
-  for (const std::string& folder : options.custom_architectures) registry.load_ports(folder);
+  for (const std::string& folder : options.custom_architectures) {
+    port::load_port(registry, folder, log_info);
+  }
   nlohmann::json found = nlohmann::json::array();
   for (const Registry::Entry& entry : registry.entries()) {
     const LockstepArchitecture& a = *entry.architecture;
@@ -40,7 +44,7 @@ void add_list_archs(CLI::App& app, Action& action) {
       ->type_name("CLASS");
   command
       ->add_option("--custom-architectures", options->custom_architectures,
-                   "folder of a compiled port")
+                   "folder of a port, compiled where needed")
       ->type_name("DIR");
   command->add_flag("--json", options->json, "one JSON document on stdout");
   command->callback([options, &action] {

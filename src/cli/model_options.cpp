@@ -3,10 +3,14 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <map>
 
 #include "base/log.h"
 #include "base/text.h"
 #include "lockstep/error.h"
+#include "port/load_ports.h"
+#include "port/port_state.h"
+#include "port/run_record.h"
 
 namespace lockstep::cli {
 namespace {
@@ -27,7 +31,7 @@ void ModelOptions::add_to(CLI::App& command, const char* name) {
       ->check(CLI::Range(0, 1024));
   command
       .add_option("--custom-architectures", custom_architectures,
-                  "folder of a compiled port; may be given more than once")
+                  "folder of a port, compiled where needed; may be given more than once")
       ->type_name("DIR");
 }
 
@@ -35,12 +39,34 @@ Model ModelOptions::open() const {
   std::optional<DType> type;
   if (!dtype.empty()) type = parse_activation_dtype("--dtype", dtype);
   Registry registry;
-  for (const std::string& folder : custom_architectures) registry.load_ports(folder);
+  std::map<const LockstepArchitecture*, std::string> folders;
+  for (const std::string& folder : custom_architectures) {
+    port::load_port(registry, folder, [&](const std::string& notice) {
+      if (!quiet) log_info(notice);
+    });
+    folders[registry.entries().front().architecture] = folder;
+  }
   Model opened = Model::open(model, registry, type);
+  if (const auto port = folders.find(opened.architecture); port != folders.end() && !quiet) {
+    const std::string notice = port::gates_notice(port->second, model, opened.files.config,
+                                                  opened.files.checkpoint.tensors());
+    if (!notice.empty()) log_warn(notice);
+  }
   for (const std::string& notice : opened.notices()) {
     if (!quiet) log_info(notice);
   }
   return opened;
+}
+
+void ModelOptions::record_run(const std::string& command, const std::string& verdict,
+                              const std::string& figures) const {
+  for (const std::string& folder : custom_architectures) {
+    try {
+      port::record_run(folder, {command, model, verdict, figures});
+    } catch (const Error& error) {
+      log_warn(fmt::format("{}: the run is not recorded: {}", folder, error.message()));
+    }
+  }
 }
 
 int ModelOptions::n_ranks() const {

@@ -22,10 +22,15 @@ struct ModelOptions {
 
   /// `name` is the model's: an option "--model,MODEL" may also be given by place.
   void add_to(CLI::App& command, const char* name = "MODEL");
-  /// Loads ports, opens, traces, audits; says the notices on stderr.
+  /// Loads ports, opens, traces, audits; says the notices on stderr, and where the gates have not
+  /// passed on a port that is used.
   Model open() const;
   /// Ready to run: `sizes` with threads, devices and kernels as the user wants them.
   std::unique_ptr<Pipeline> start(Model opened, PipelineOptions sizes) const;
+  /// Adds a row to PORT.md of each port among custom_architectures; one that cannot be written to
+  /// is said on stderr. `verdict` may be empty.
+  void record_run(const std::string& command, const std::string& verdict,
+                  const std::string& figures) const;
   /// Devices named by --devices. Throws kInvalidArgument.
   int n_ranks() const;
 };

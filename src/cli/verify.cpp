@@ -71,6 +71,30 @@ nlohmann::json greedy_json(const std::vector<parity::GreedyCheck>& checks) {
   return list;
 }
 
+std::string verdict_of(const parity::DiffReport& report, bool text_differs) {
+  const bool is_pass = report.outcome == parity::Outcome::kPass;
+  return std::string(is_pass && text_differs ? parity::outcome_name(parity::Outcome::kDiverged)
+                                             : parity::outcome_name(report.outcome));
+}
+
+// One line for the port's record.
+std::string figures_of(const parity::DiffReport& report,
+                       const std::vector<parity::GreedyCheck>& greedy) {
+  double worst = 0;
+  std::string first;
+  for (const parity::RunDiff& run : report.runs) {
+    if (run.logits) worst = std::max(worst, run.logits->ratio);
+    if (run.first_diverged < 0 || !first.empty()) continue;
+    const auto at = static_cast<size_t>(run.first_diverged);
+    first = at < run.taps.size() ? run.taps[at].key : "logits";
+  }
+  size_t n_tokens = 0;
+  for (const parity::GreedyCheck& check : greedy) n_tokens += static_cast<size_t>(check.tokens);
+  return fmt::format("{} runs, {} taps, logits at most {:.2f} times the floor, {} greedy tokens{}",
+                     report.covered.runs, report.covered.taps, worst, n_tokens,
+                     first.empty() ? "" : "; first diverged: " + first);
+}
+
 int verify(const VerifyOptions& options) {
   const parity::Recording reference = parity::read_recording(options.reference);
   Pipelines pipelines(options.model, reference);
@@ -86,6 +110,7 @@ int verify(const VerifyOptions& options) {
   const bool text_differs = std::ranges::any_of(greedy, [](const parity::GreedyCheck& check) {
     return check.outcome == parity::GreedyCheck::Outcome::kDiffers;
   });
+  options.model.record_run("verify", verdict_of(report, text_differs), figures_of(report, greedy));
   if (options.json) {
     nlohmann::json document = nlohmann::json::parse(parity::report_json(reference, port, report));
     document["greedy"] = greedy_json(greedy);

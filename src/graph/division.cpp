@@ -105,14 +105,20 @@ void Division::demand(Draft& draft, ValueId v, const Layout& layout) const {
   }
 }
 
+void Division::lay_outputs(uint32_t n, const Divided& divided,
+                           std::map<ValueId, Layout>& layouts) const {
+  const auto& [axis, units] = divided;
+  for (uint32_t i = 0; i < graph_.nodes[n].outputs.size() && !axis.is_sum; ++i) {
+    const ValueId v{n, i};
+    const Layout lies = layout_of(axis.outputs[i], units, dim_size(v, axis.outputs[i].dim));
+    if (!lies.is_whole()) layouts[v] = lies;
+  }
+}
+
 void Division::divide(Draft& draft, uint32_t n, const ShardAxis& axis, const Spread& units) const {
   const Node& node = graph_.nodes[n];
   draft.nodes[n] = {axis, units};
-  for (uint32_t i = 0; i < node.outputs.size() && !axis.is_sum; ++i) {
-    const ValueId v{n, i};
-    const Layout lies = layout_of(axis.outputs[i], units, dim_size(v, axis.outputs[i].dim));
-    if (!lies.is_whole()) draft.layouts[v] = lies;
-  }
+  lay_outputs(n, draft.nodes[n], draft.layouts);
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const AxisDim& dim = axis.inputs[i];
     if (dim.kind != AxisDim::Kind::kSplit) continue;
@@ -228,12 +234,13 @@ bool Division::follow_inputs(uint32_t n) {
       units = own;
     }
     if (!fits) continue;
-    Draft draft;
-    divide(draft, n, axis, *units);
-    // Inputs lie as they do: nothing more is asked of what made them.
-    nodes_[n] = draft.nodes.at(n);
-    for (const auto& [v, lies] : draft.layouts) {
-      if (v.node == n || is_cache(v.node)) layouts_.insert({v, lies});
+    // Inputs lie as they do, but for caches, which no op made.
+    nodes_[n] = {axis, *units};
+    lay_outputs(n, nodes_[n], layouts_);
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const ValueId v = node.inputs[i];
+      if (!is_cache(v.node) || axis.inputs[i].kind != AxisDim::Kind::kSplit) continue;
+      layouts_.insert({v, wanted(n, i)});
     }
     return true;
   }

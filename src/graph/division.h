@@ -51,6 +51,7 @@ class Division {
   bool divide_sum(uint32_t n);
 
   void demand(Draft& draft, ValueId v, const Layout& layout) const;
+  void lay_outputs(uint32_t n, const Divided& divided, std::map<ValueId, Layout>& layouts) const;
   void divide(Draft& draft, uint32_t n, const ShardAxis& axis, const Spread& units) const;
   void resolve_parts(Draft& draft) const;
   std::optional<Layout> joined_parts(ValueId v, const std::map<uint32_t, Layout>& parts) const;

@@ -24,6 +24,17 @@ std::string to_string(const Layout& layout) {
   return text;
 }
 
+FlatSpread flattened(const Spread& spread) {
+  FlatSpread flat;
+  for (size_t rank = 0; rank < spread.size(); ++rank) {
+    for (const Range& range : spread[rank]) {
+      flat.ranks.push_back(static_cast<int64_t>(rank));
+      flat.bounds.insert(flat.bounds.end(), {range.begin, range.end});
+    }
+  }
+  return flat;
+}
+
 Spread normalised(Spread spread) {
   for (std::vector<Range>& ranges : spread) {
     std::ranges::sort(ranges, {}, &Range::begin);

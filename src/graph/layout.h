@@ -27,6 +27,13 @@ struct Layout {
 /// "whole", "dim 1: 0-32 | 32-64".
 std::string to_string(const Layout& layout);
 
+/// All ranges, rank by rank, as attributes and kernels take them.
+struct FlatSpread {
+  std::vector<int64_t> ranks;   // of each range
+  std::vector<int64_t> bounds;  // begin, end of each range
+};
+FlatSpread flattened(const Spread& spread);
+
 /// Joins what touches or overlaps.
 Spread normalised(Spread spread);
 /// `n` units in `n_ranks` runs, as equal as whole grains allow; nullopt when there are fewer grains

@@ -93,30 +93,20 @@ class RankBuilder {
     const auto known = gathered_.find(v);
     if (known != gathered_.end()) return known->second;
     const Layout lies = division_.layout(v);
-    std::vector<int64_t> ranks, bounds;
-    for (size_t rank = 0; rank < lies.ranges.size(); ++rank) {
-      for (const Range& range : lies.ranges[rank]) {
-        ranks.push_back(static_cast<int64_t>(rank));
-        bounds.insert(bounds.end(), {range.begin, range.end});
-      }
-    }
+    FlatSpread flat = flattened(lies.ranges);
     Attrs attrs;
     attrs.set("dim", int64_t{lies.dim});
     attrs.set("size", whole_.type(v).shape[lies.dim].count);
-    attrs.set("ranks", std::move(ranks));
-    attrs.set("bounds", std::move(bounds));
+    attrs.set("ranks", std::move(flat.ranks));
+    attrs.set("bounds", std::move(flat.bounds));
     return gathered_[v] = add_conversion("all_gather", to_.values.at(v), std::move(attrs), call);
   }
 
   ValueId narrowed(ValueId whole, const Layout& layout, uint32_t call) {
-    std::vector<int64_t> bounds;
-    for (const Range& range : layout.ranges[static_cast<size_t>(rank_)]) {
-      bounds.insert(bounds.end(), {range.begin, range.end});
-    }
     Attrs attrs;
     attrs.set("dim", int64_t{layout.dim});
-    attrs.set("bounds", std::move(bounds));
-    return add_conversion("narrow", whole, std::move(attrs), call);
+    attrs.set("bounds", flattened({layout.ranges[static_cast<size_t>(rank_)]}).bounds);
+    return add_conversion("slice", whole, std::move(attrs), call);
   }
 
   // `v` as an op wants it, converted where it lies otherwise.
@@ -128,7 +118,7 @@ class RankBuilder {
     return want.is_whole() ? all : narrowed(all, want, call);
   }
 
-  // How much rank 0's split dimension holds before the op's part of it begins.
+  // How much of input 0's split dimension the rank holds before the op's part of it begins.
   int64_t input_begin(uint32_t n, const AxisDim& dim) const {
     int64_t begin = 0;
     const Layout lies = division_.layout(whole_.nodes[n].inputs[0]);

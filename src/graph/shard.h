@@ -31,7 +31,7 @@ struct ShardedGraph {
   std::vector<RankGraph> ranks;
   /// Of the whole graph's values, those that are divided.
   std::map<ValueId, Layout> layouts;
-  /// Module paths of sequence ops and parameters that could not be divided, and why.
+  /// Module paths of ops along a sequence that could not be divided, and why.
   std::vector<std::string> notices;
 };
 

@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "base/glob.h"
+#include "graph/wrapper_names.h"
 #include "lockstep/error.h"
 #include "ops/torch_powers.h"
 
@@ -48,6 +49,9 @@ struct LockstepBuilder {
   const Checkpoint& checkpoint;
   Graph graph;
   Audit audit;
+  WrapperNames names;
+  ConfigReads reads;
+  std::unordered_map<std::string, size_t> read_index;  // by path, into reads
   std::vector<uint32_t> open_calls;
   std::unordered_map<std::string, uint32_t> inputs, parameters, calls_per_path;
   std::unordered_set<std::string> bound;  // stored names in use
@@ -80,8 +84,66 @@ struct LockstepBuilder {
     return {raw.node, raw.output};
   }
 
-  // The checkpoint's entry for a parameter path, under either form of the base-model prefix.
-  const TensorEntry* find_stored(const std::string& path) {
+  // What the port has put in the place of a part of config.json; no file: nothing.
+  struct Replacement {
+    std::string path;
+    std::optional<ConfigFile> file;  // {"value": ...}
+  };
+  std::vector<Replacement> replacements;
+  ConfigFile nothing = ConfigFile::parse("{}", config.file());
+
+  void replace(const std::string& path, const char* json) {
+    std::optional<ConfigFile> file;
+    if (json != nullptr) {
+      file = ConfigFile::parse(fmt::format(R"({{"value": {}}})", json),
+                               fmt::format("the port's value of {}", path));
+    }
+    replacements.push_back({path, std::move(file)});
+  }
+
+  // Where a key is read, and under which path there. The newest replacement of it counts.
+  struct ConfigPlace {
+    const ConfigFile& file;
+    std::string path;
+  };
+  ConfigPlace place_of(const std::string& path) {
+    for (size_t i = replacements.size(); i-- > 0;) {
+      const Replacement& r = replacements[i];
+      if (path != r.path && !path.starts_with(r.path + ".")) continue;
+      if (!r.file) return {nothing, path};
+      return {*r.file, "value" + path.substr(r.path.size())};
+    }
+    return {config, config_key(path)};
+  }
+
+  // Where config.json has the port's key, which is being asked for.
+  std::string config_key(std::string_view key) { return note_read(key).path; }
+
+  ConfigReads::Read& note_read(std::string_view key) {
+    std::string path = names.config_key(config, key);
+    const auto [at, is_new] = read_index.try_emplace(path, reads.reads.size());
+    if (is_new) reads.reads.push_back({std::move(path), "", open_calls.empty() ? "" : where()});
+    return reads.reads[at->second];
+  }
+
+  void stand_inside(const LockstepWrapper& wrapper) {
+    if (names.is_wrapped() || !graph.calls.empty() || !graph.parameters.empty()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "a wrapper is named once, before any parameter and module call");
+    }
+    names = WrapperNames(wrapper, config);
+  }
+
+  // The checkpoint's entry for a parameter, in any layout that it may be stored in.
+  const TensorEntry* find_stored(const std::string& own_path) {
+    for (const std::string& path : names.stored(own_path)) {
+      if (const TensorEntry* entry = find_prefixed(path)) return entry;
+    }
+    return nullptr;
+  }
+
+  // Under either form of the base-model prefix.
+  const TensorEntry* find_prefixed(const std::string& path) {
     if (const TensorEntry* entry = checkpoint.find(path)) return entry;
     const std::string prefix = std::string(architecture.base_model_prefix) + ".";
     if (prefix.size() == 1) return nullptr;
@@ -143,16 +205,39 @@ struct LockstepBuilder {
     }
   }
 
-  uint32_t parameter(const std::string& path, std::span<const int64_t> shape) {
+  uint32_t parameter(const std::string& own_path, std::span<const int64_t> shape) {
+    const std::string path = names.path(own_path);
     check_shape(path, shape);
     if (const auto at = parameters.find(path); at != parameters.end()) return at->second;
-    const TensorEntry* entry = find_stored(path);
+    const TensorEntry* entry = find_stored(own_path);
     if (entry == nullptr) {
       audit.missing.push_back(fmt::format("{} {}", path, to_string(Shape(shape))));
+    } else if (has_more_rows(own_path, shape, *entry)) {
+      return add_first_rows(path, shape, *entry, "");
     } else {
       check_entry(path, shape, *entry);
     }
     return add_parameter(path, shape, entry, "");
+  }
+
+  bool has_more_rows(const std::string& own_path, std::span<const int64_t> shape,
+                     const TensorEntry& entry) const {
+    return names.may_have_more_rows(own_path) && entry.shape.size() == shape.size() &&
+           entry.shape[0] > shape[0] &&
+           std::ranges::equal(std::span(entry.shape).subspan(1), shape.subspan(1));
+  }
+
+  // A parameter of which the checkpoint stores more rows than there are.
+  uint32_t add_first_rows(const std::string& path, std::span<const int64_t> shape,
+                          const TensorEntry& entry, std::string tied_to) {
+    std::vector<int64_t> whole(entry.shape);
+    check_entry(path, whole, entry);
+    const uint32_t id = add_parameter(path, shape, nullptr, std::move(tied_to));
+    graph.nodes[id].outputs[0].dtype = entry.dtype;
+    graph.parameters.back().parts = {{entry.name, 0, shape[0], false}};
+    bound.insert(entry.name);
+    audit.shortened.push_back({path, entry.name, shape[0], entry.shape[0]});
+    return id;
   }
 
   // One part of a weight: its rows checked, its elements counted (0 when it is not stored).
@@ -197,8 +282,9 @@ struct LockstepBuilder {
     check_entry(path, expected, entry);
   }
 
-  uint32_t parameter_of(const std::string& path, std::span<const int64_t> shape,
+  uint32_t parameter_of(const std::string& own_path, std::span<const int64_t> shape,
                         std::span<const LockstepPart> raw_parts) {
+    const std::string path = names.path(own_path);
     check_shape(path, shape);
     if (const auto at = parameters.find(path); at != parameters.end()) return at->second;
     const int64_t expected = checked_product(shape);
@@ -230,7 +316,8 @@ struct LockstepBuilder {
     return id;
   }
 
-  uint32_t tie(const std::string& path, ValueId source) {
+  uint32_t tie(const std::string& own_path, ValueId source) {
+    const std::string path = names.path(own_path);
     const auto owner = std::ranges::find(graph.parameters, source.node, &Parameter::node);
     if (owner == graph.parameters.end()) {
       throw Error(ErrorCode::kInvalidArgument, path + ": tied to a value that is no parameter");
@@ -239,13 +326,19 @@ struct LockstepBuilder {
     for (const Dim& dim : graph.nodes[source.node].outputs[0].shape.dims()) {
       shape.push_back(dim.count);
     }
-    const TensorEntry* own = find_stored(path);
+    const TensorEntry* own = find_stored(own_path);
     const std::string source_path = owner->path;
-    Audit::Tie tie{path, source_path, owner->stored, false};
-    if (own != nullptr) check_entry(path, shape, *own);
-    if (own != nullptr && owner->stored.empty()) {
+    Audit::Tie tie{path, source_path, stored_name(*owner), false};
+    const bool is_longer = own != nullptr && has_more_rows(own_path, shape, *own);
+    if (own != nullptr && !is_longer) check_entry(path, shape, *own);
+    if (own != nullptr && tie.stored.empty() && owner->parts.empty()) {
       // Only the tied name is stored: the reference lets the source read it.
-      owner->stored = tie.stored = own->name;
+      tie.stored = own->name;
+      if (is_longer) {
+        owner->parts = {{own->name, 0, shape[0], false}};
+      } else {
+        owner->stored = own->name;
+      }
       graph.nodes[source.node].outputs[0].dtype = own->dtype;
       std::erase_if(audit.missing,
                     [&](const std::string& line) { return line.starts_with(source_path + " "); });
@@ -254,7 +347,15 @@ struct LockstepBuilder {
     }
     const TensorEntry* entry = own != nullptr ? own : checkpoint.find(tie.stored);
     audit.ties.push_back(tie);
+    if (entry != nullptr && entry->shape != shape && (own == nullptr || is_longer)) {
+      return add_first_rows(path, shape, *entry, source_path);
+    }
     return add_parameter(path, shape, entry, source_path);
+  }
+
+  // The one tensor that a parameter reads; empty where there are none or several.
+  static std::string stored_name(const Parameter& parameter) {
+    return parameter.parts.size() == 1 ? parameter.parts[0].stored : parameter.stored;
   }
 
   uint32_t input(const std::string& name) {
@@ -328,8 +429,11 @@ struct LockstepBuilder {
   void finish() {
     for (const TensorEntry& entry : checkpoint.tensors()) {
       if (bound.contains(entry.name)) continue;
-      const auto drop = std::ranges::find_if(
-          drops, [&](const auto& d) { return glob_match(d.first, entry.name); });
+      const auto drop = std::ranges::find_if(drops, [&](const auto& d) {
+        return std::ranges::any_of(names.stored(d.first), [&](const std::string& pattern) {
+          return glob_match(pattern, entry.name);
+        });
+      });
       if (drop == drops.end()) {
         audit.surplus.push_back(entry.name);
       } else {
@@ -393,9 +497,9 @@ int api_enter(LockstepBuilder* b, const char* path, const char* class_name,
               const LockstepArgument* arguments, size_t n) {
   return guarded(b, [&] {
     Call call;
-    call.path = path;
+    call.path = b->names.path(path);
     call.class_name = class_name;
-    call.index = b->calls_per_path[path]++;
+    call.index = b->calls_per_path[call.path]++;
     call.parent = b->open_calls.empty() ? kNoCall : b->open_calls.back();
     call.begin = static_cast<uint32_t>(b->graph.nodes.size());
     for (size_t i = 0; i < n; ++i) {
@@ -464,27 +568,45 @@ const LockstepApi kApi = {
         },
     .config_kind =
         [](LockstepBuilder* b, const char* path, uint32_t* kind) {
-          return guarded(b, [&] { *kind = config_kind_number(b->config.kind(path)); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *kind = config_kind_number(at.file.kind(at.path));
+          });
         },
     .config_int =
         [](LockstepBuilder* b, const char* path, int64_t* value) {
-          return guarded(b, [&] { *value = b->config.get_int(path); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.get_int(at.path);
+          });
         },
     .config_number =
         [](LockstepBuilder* b, const char* path, double* value) {
-          return guarded(b, [&] { *value = b->config.get_number(path); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.get_number(at.path);
+          });
         },
     .config_bool =
         [](LockstepBuilder* b, const char* path, int* value) {
-          return guarded(b, [&] { *value = b->config.get_bool(path); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.get_bool(at.path);
+          });
         },
     .config_string =
         [](LockstepBuilder* b, const char* path, const char** value) {
-          return guarded(b, [&] { *value = b->config.get_string(path).c_str(); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.get_string(at.path).c_str();
+          });
         },
     .config_length =
         [](LockstepBuilder* b, const char* path, size_t* value) {
-          return guarded(b, [&] { *value = b->config.length(path); });
+          return guarded(b, [&] {
+            const auto at = b->place_of(path);
+            *value = at.file.length(at.path);
+          });
         },
     .config_file = [](LockstepBuilder* b) { return b->config.file().c_str(); },
     .parameter =
@@ -542,6 +664,16 @@ const LockstepApi kApi = {
         [](LockstepBuilder* b, float base, const float* exponents, size_t n, float* out) {
           return guarded(b, [&] { torch_powers(base, {exponents, n}, out); });
         },
+    .wrapper =
+        [](LockstepBuilder* b, const LockstepWrapper* wrapper) {
+          return guarded(b, [&] { b->stand_inside(*wrapper); });
+        },
+    .config_default =
+        [](LockstepBuilder* b, const char* path, const char* json) {
+          return guarded(b, [&] { b->note_read(path).default_json = json; });
+        },
+    .config_replace = [](LockstepBuilder* b, const char* path,
+                         const char* json) { return guarded(b, [&] { b->replace(path, json); }); },
 };
 
 void append_lines(std::string& text, const char* title, const std::vector<std::string>& lines) {
@@ -580,10 +712,11 @@ std::string location_of(const Checkpoint& checkpoint) {
 namespace lockstep {
 
 Trace trace(const LockstepArchitecture& architecture, const ConfigFile& config,
-            const Checkpoint& checkpoint, DType activation_dtype) {
+            const Checkpoint& checkpoint, DType activation_dtype, ConfigReads* reads) {
   LockstepBuilder builder(architecture, config, checkpoint, activation_dtype);
   builder.audit.location = location_of(checkpoint);
   const int code = architecture.build(&kApi, &builder);
+  if (reads != nullptr) *reads = std::move(builder.reads);
   if (code != 0) throw_build_error(builder, ErrorCode{code});
   if (!builder.open_calls.empty()) {
     throw Error(ErrorCode::kInternal,

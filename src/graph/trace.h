@@ -24,17 +24,33 @@ struct Audit {
     /// the data can tell (runtime/weights.h).
     bool stored_twice = false;
   };
+  /// A tensor with more rows than the model has, of which the first are used.
+  struct Shortened {
+    std::string path, stored;
+    int64_t n_rows, n_stored;
+  };
   std::vector<std::string> missing;     // one line each: path, expected type
   std::vector<std::string> mismatched;  // path, expected, found, file
   std::vector<std::string> surplus;     // stored names nobody wanted
   std::vector<Dropped> dropped;
   std::vector<Tie> ties;
+  std::vector<Shortened> shortened;
   /// How names bind: "" as they are, "+model." or "-model." where the base-model prefix differs.
   std::string prefix_change;
   /// The file or folder of the weights, for messages.
   std::string location;
 
   bool holds() const { return missing.empty() && mismatched.empty() && surplus.empty(); }
+};
+
+/// Which keys of config.json a port asked for, and what it takes where they are absent.
+struct ConfigReads {
+  struct Read {
+    std::string path;          // dotted, as config.json has it
+    std::string default_json;  // empty: unknown, or the key is required
+    std::string module;        // the module call under way; mostly none: configs are read first
+  };
+  std::vector<Read> reads;  // each path once, in order
 };
 
 struct Trace {
@@ -44,8 +60,9 @@ struct Trace {
 
 /// Throws the port's own errors, prefixed with config.json and the module path; mismatched shapes
 /// found until then come first, since they are mostly the cause. The audit is filled, not judged.
+/// `reads`, where given, is filled even where this throws.
 Trace trace(const LockstepArchitecture& architecture, const ConfigFile& config,
-            const Checkpoint& checkpoint, DType activation_dtype);
+            const Checkpoint& checkpoint, DType activation_dtype, ConfigReads* reads = nullptr);
 
 /// Throws kFailedPrecondition with at most eight lines of each kind when the audit does not hold.
 void require(const Audit& audit, const std::string& architecture);

@@ -266,5 +266,65 @@ TEST_F(TraceTest, ExtractedModuleHasItsOwnInputsWeightsAndOutputs) {
   EXPECT_TRUE(part.find_call("model.block.down", 1));
 }
 
+TEST_F(TraceTest, ReplacedKeysReadAsThePortSaysAndStayUnread) {
+  const ConfigFile config =
+      ConfigFile::parse(R"({"width": 4, "rope_theta": 3.0, "act": "silu"})", "config.json");
+  int64_t width = 0;
+  double theta = 0;
+  std::string act;
+  g_extra = [&](Builder& b, const Value&) {
+    const Config c(b);
+    c.replace("width", "8");
+    c.replace("rope_parameters");
+    c.replace("nested", R"({"names": ["a", "b"]})");
+    width = Config(b).size("width", 1);
+    theta = c.at("rope_parameters").number("rope_theta", 7);
+    act = c.text("act");
+    EXPECT_EQ(c.at("nested").texts("names").size(), 2u);
+    EXPECT_EQ(c.at("nested").text("names.1"), "b");
+    c.replace("width", "9");
+    EXPECT_EQ(c.integer("width"), 9);
+    c.replace("act");
+    EXPECT_THROW(c.text("act"), Error);
+  };
+  trace(lockstep_architecture_tiny, config, Checkpoint::from_headers({}), DType::kFloat32);
+  EXPECT_EQ(width, 8);
+  EXPECT_EQ(theta, 7);
+  EXPECT_EQ(act, "silu");
+  const std::vector<std::string> unread = config.unread();
+  EXPECT_NE(std::ranges::find(unread, "rope_theta"), unread.end());
+}
+
+// A block under another name, that wires its parts otherwise; and one that does not.
+struct Renamed : ModuleFrom<Renamed, Block> {
+  static constexpr const char* kClass = "Renamed";
+  using ModuleFrom::ModuleFrom;
+};
+struct Rewired : ModuleFrom<Rewired, Block> {
+  static constexpr const char* kClass = "Rewired";
+  using ModuleFrom::ModuleFrom;
+  Value forward(const Value& x) const { return down(up(x)); }
+};
+
+TEST_F(TraceTest, AModuleOfAnothersPartsHasItsOwnNameAndForward) {
+  g_extra = [&](Builder& b, const Value& x) {
+    const Scope scope(b, "model.block");
+    Renamed(scope, 8)(x);
+    Rewired(scope, 8)(x);
+  };
+  const Trace traced = trace_tiny(stored());
+  std::vector<std::string> classes;
+  size_t n_activations = 0;
+  for (const Call& call : traced.graph.calls) {
+    if (call.path == "model.block") classes.push_back(call.class_name);
+  }
+  for (const Node& node : traced.graph.nodes) {
+    const bool is_op = node.kind == NodeKind::kOp && node.op->name == std::string("elementwise");
+    n_activations += is_op && node.attrs.get_string("fn", "") == "silu" ? 1 : 0;
+  }
+  EXPECT_EQ(classes, (std::vector<std::string>{"Renamed", "Rewired", "Block", "Block"}));
+  EXPECT_EQ(n_activations, 3u);
+}
+
 }  // namespace
 }  // namespace lockstep

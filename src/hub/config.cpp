@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/file.h"
@@ -37,6 +38,8 @@ constexpr std::string_view kIgnored[] = {
     "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params",
     "add_cross_attention", "chunk_size_feed_forward", "tie_encoder_decoder"};
 
+constexpr std::string_view kTextConfig = "text_config";
+
 // A tree takes about a hundred times the room of its text; no real config is near this.
 constexpr size_t kMaxBytes = 4u << 20;
 
@@ -55,6 +58,10 @@ std::string display(const JsonNode& node) {
   }
 }
 
+bool is_ignored(std::string_view key) {
+  return std::ranges::find(kIgnored, key) != std::end(kIgnored);
+}
+
 void collect_unread(const JsonNode& node, const std::string& path,
                     std::vector<std::string>& unread) {
   if (!node.any_read()) {
@@ -65,6 +72,8 @@ void collect_unread(const JsonNode& node, const std::string& path,
     collect_unread(*node.elements[i], fmt::format("{}.{}", path, i), unread);
   }
   for (const JsonMember& entry : node.members) {
+    // transformers writes the keys of every model into this one as well.
+    if (path == kTextConfig && is_ignored(entry.first)) continue;
     collect_unread(*entry.second, fmt::format("{}.{}", path, entry.first), unread);
   }
 }
@@ -75,6 +84,7 @@ struct ConfigFile::Impl {
   std::string file;
   std::string text;
   JsonNodePtr root;
+  mutable std::set<std::string, std::less<>> missed;
 
   // Marks what `path` names as read; nullptr when there is no such thing.
   JsonNode* find(std::string_view path) const {
@@ -84,7 +94,11 @@ struct ConfigFile::Impl {
       node = node->child(path.substr(begin, end - begin));
       begin = end + 1;
     }
-    if (node != nullptr) node->mark_read();
+    if (node != nullptr) {
+      node->mark_read();
+    } else {
+      missed.emplace(path);
+    }
     return node;
   }
 
@@ -124,7 +138,7 @@ ConfigFile ConfigFile::parse(std::string_view json, std::string file) {
   impl->text = json;
   impl->root = parse_json_tree(json, impl->file);
   resolve_generations(*impl->root, impl->file);
-  if (const JsonNodePtr text = impl->root->member("text_config");
+  if (const JsonNodePtr text = impl->root->member(kTextConfig);
       text != nullptr && text->kind == Kind::kObject) {
     resolve_generations(*text, impl->file);
   }
@@ -163,11 +177,14 @@ size_t ConfigFile::length(std::string_view path) const {
 std::vector<std::string> ConfigFile::unread() const {
   std::vector<std::string> unread;
   for (const JsonMember& entry : impl_->root->members) {
-    if (std::find(std::begin(kIgnored), std::end(kIgnored), entry.first) != std::end(kIgnored))
-      continue;
+    if (is_ignored(entry.first)) continue;
     collect_unread(*entry.second, entry.first, unread);
   }
   return unread;
+}
+
+std::vector<std::string> ConfigFile::missed() const {
+  return {impl_->missed.begin(), impl_->missed.end()};
 }
 
 const std::string& ConfigFile::file() const noexcept { return impl_->file; }

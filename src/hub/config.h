@@ -41,6 +41,8 @@ class ConfigFile {
   /// which no part was read is one entry. Keys that never reach the computation are left out
   /// (transformers_version, use_cache, the token ids, initializer_range, ...: one short list).
   std::vector<std::string> unread() const;
+  /// Keys that somebody asked for and that are not there, dotted, sorted.
+  std::vector<std::string> missed() const;
   const std::string& file() const noexcept;
   /// The file's text, for reports.
   const std::string& text() const noexcept;

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <fstream>
 
 #include "base/glob.h"
 #include "base/log.h"
+#include "base/machine_memory.h"
 #include "base/progress.h"
 #include "base/text.h"
 #include "hub/file_download.h"
@@ -45,18 +45,6 @@ std::string in_units(uint64_t bytes) {
   const double value = static_cast<double>(bytes);
   if (bytes >= 1'000'000'000) return fmt::format("{:.1f} GB", value / 1e9);
   return bytes >= 1'000'000 ? fmt::format("{:.1f} MB", value / 1e6) : counted(bytes, "byte");
-}
-
-// What the system could give to programs now; 0 when it does not say.
-uint64_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string key, unit; file >> key;) {
-    uint64_t kib = 0;
-    file >> kib;
-    if (key == "MemAvailable:") return kib * 1024;
-    std::getline(file, unit);
-  }
-  return 0;
 }
 
 // `folder` or the nearest above it that exists.

@@ -189,7 +189,7 @@ HubRepository::Bytes HubRepository::read_range(HttpSession& session, const HubLi
   }
 }
 
-std::string HubRepository::mirrors(HttpSession& session) const {
+std::optional<std::vector<HubHit>> HubRepository::search(HttpSession& session) const {
   const std::string name = id_.name.substr(id_.name.find('/') + 1);
   HttpRequest request;
   request.url =
@@ -202,21 +202,31 @@ std::string HubRepository::mirrors(HttpSession& session) const {
       });
   dom::parser parser;
   dom::array models;
-  if (!response.ok() || parser.parse(text).get(models) != simdjson::SUCCESS) return "";
+  if (!response.ok() || parser.parse(text).get(models) != simdjson::SUCCESS) return std::nullopt;
+  std::vector<HubHit> hits;
+  for (const dom::element model : models) {
+    std::string_view id;
+    if (model["id"].get(id) != simdjson::SUCCESS || id == id_.name || !HubId::parse(id)) continue;
+    HubHit hit{std::string(id)};
+    // "auto" or "manual" where it is gated.
+    if (model["gated"].get(hit.is_gated) != simdjson::SUCCESS) hit.is_gated = true;
+    if (model["private"].get(hit.is_private) != simdjson::SUCCESS) hit.is_private = false;
+    hits.push_back(std::move(hit));
+  }
+  return hits;
+}
+
+std::string HubRepository::mirrors(HttpSession& session) const {
+  const std::string name = id_.name.substr(id_.name.find('/') + 1);
   const auto lower = [](std::string_view part) {
     std::string out(part);
     for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
     return out;
   };
   std::vector<std::string> found;
-  for (const dom::element model : models) {
-    std::string_view id;
-    if (model["id"].get(id) != simdjson::SUCCESS || id == id_.name || !HubId::parse(id)) continue;
-    // "auto" or "manual" where it is gated; a listing that does not say does not help.
-    bool is_gated = true, is_private = false;
-    if (model["gated"].get(is_gated) != simdjson::SUCCESS || is_gated) continue;
-    if (model["private"].get(is_private) == simdjson::SUCCESS && is_private) continue;
-    if (lower(id.substr(id.find('/') + 1)) == lower(name)) found.emplace_back(id);
+  for (const HubHit& hit : search(session).value_or(std::vector<HubHit>())) {
+    if (hit.is_gated || hit.is_private) continue;
+    if (lower(hit.id.substr(hit.id.find('/') + 1)) == lower(name)) found.push_back(hit.id);
   }
   if (found.size() > kMaxMirrors) found.resize(kMaxMirrors);
   return found.empty()

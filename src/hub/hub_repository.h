@@ -2,13 +2,22 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "hub/http.h"
 #include "hub/hub_listing.h"
 #include "hub/hub_settings.h"
 
 namespace lockstep {
+
+/// What a search of the Hub finds.
+struct HubHit {
+  std::string id;
+  bool is_gated = true;  // where the Hub does not say otherwise
+  bool is_private = false;
+};
 
 /// Every call throws kNotFound (no such model, revision or file), kFailedPrecondition (gated,
 /// private, a token that is refused), kUnavailable (no answer, after retries), kInvalidArgument
@@ -39,6 +48,10 @@ class HubRepository {
   /// not even from a server that sends the whole file instead.
   Bytes read_range(HttpSession& session, const HubListing& listing, const HubFile& file,
                    uint64_t begin, uint64_t end) const;
+
+  /// Other models whose id has this one's name in it, at most fifty. One request, no retries;
+  /// nothing where there is no sensible answer.
+  std::optional<std::vector<HubHit>> search(HttpSession& session) const;
 
   /// Says why a request for `file` (empty: for the model) was refused.
   [[noreturn]] void refuse(HttpSession& session, const HttpResponse& response,

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "port/model_facts.h"
@@ -26,14 +27,25 @@ struct Delta {
   std::vector<std::string> tensors;  // stored names, numbers as *
 };
 
+/// "structural" or "cosmetic".
+std::string_view delta_kind_name(Delta::Kind kind);
+
 struct DonorReport {
   std::string slug, class_name;
   std::vector<Delta> deltas;
+  /// The references' sources were compared as well (reference_structure.h); what of them was not.
+  bool sources_compared = false;
+  std::vector<std::string> not_compared = {};
+
   size_t n_structural() const;
 };
 
-/// Every registered architecture, the nearest first: fewest structural deltas, then fewest
-/// cosmetic, then by name. `leave_out` is the class being ported.
+/// Structural first, then by part; numbered from 1.
+void number_deltas(std::vector<Delta>& deltas);
+
+/// Every registered architecture but the model's own class, the nearest first: fewest structural
+/// deltas, then fewest cosmetic; then those of its family, those with the fewest keys that
+/// config.json lacks, and by name. From config.json and headers alone.
 std::vector<DonorReport> rank_donors(const ModelFacts& facts, const Registry& registry);
 
 /// deltas.json of a port folder: the donor and its deltas as they were when it was scaffolded.

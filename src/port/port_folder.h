@@ -2,15 +2,17 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace lockstep::port {
 
 struct PortFolder {
-  std::filesystem::path folder;                // absolute
-  std::string slug;                            // the folder's name
-  std::vector<std::filesystem::path> sources;  // *.cpp and *.h of the folder itself, sorted
+  std::filesystem::path folder;  // absolute
+  std::string slug;              // the folder's name
+  /// *.cpp and *.h of the folder and the folders in it, sorted; tests/ and hidden ones left out.
+  std::vector<std::filesystem::path> sources;
 
   /// Throws kNotFound for no folder or one without arch.cpp, naming the ports inside it if any.
   static PortFolder open(const std::filesystem::path& folder);
@@ -22,10 +24,17 @@ struct BuiltPort {
   std::filesystem::path library;  // <slug>.so, alone in its folder
   bool was_built;                 // false: this content was compiled before
   double seconds;                 // of the compiler
+  std::string messages;           // the compiler's warnings, in the user's files
 };
 
-/// Compiles arch.cpp (which includes the rest) against this program's SDK. Throws
-/// kFailedPrecondition with the compiler's own messages, in the user's files.
+/// The plug-in of this content, SDK and compiler, where it was compiled before.
+std::optional<BuiltPort> find_built(const PortFolder& port);
+
+/// Compiles arch.cpp (which includes the rest) against this program's SDK with $CXX, else c++, and
+/// keeps the result in the port's `.lockstep`, or in the user's cache where the port cannot be
+/// written to. Two processes that build at once compile once. Throws kFailedPrecondition with the
+/// compiler's own messages, in the user's files, and for a source outside the folder; kNotFound
+/// without a compiler or an SDK.
 BuiltPort build_port(const PortFolder& port);
 
 }  // namespace lockstep::port

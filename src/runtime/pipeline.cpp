@@ -43,8 +43,10 @@ Model Model::open(const std::string& name, const Registry& registry, std::option
                                 dtype.value_or(default_activation_dtype(files)));
   require(trace.audit, architecture.class_name);
   int64_t max_length = 0;
-  if (files.config.kind("max_position_embeddings") == ConfigFile::Kind::kInt) {
-    max_length = files.config.get_int("max_position_embeddings");
+  for (const char* key : {"max_position_embeddings", "text_config.max_position_embeddings"}) {
+    if (max_length == 0 && files.config.kind(key) == ConfigFile::Kind::kInt) {
+      max_length = files.config.get_int(key);
+    }
   }
   return {std::move(files), &architecture, std::move(trace), max_length};
 }
@@ -58,6 +60,10 @@ std::vector<std::string> Model::notices() const {
   if (!change.empty()) {
     lines.push_back(fmt::format("stored names {} the base-model prefix {}",
                                 change[0] == '-' ? "lack" : "carry", change.substr(1)));
+  }
+  for (const Audit::Shortened& part : trace.audit.shortened) {
+    lines.push_back(fmt::format("{}: the first {} rows of {} stored are used (tensor {})",
+                                part.path, part.n_rows, part.n_stored, part.stored));
   }
   std::map<std::string, size_t> dropped;
   for (const Audit::Dropped& drop : trace.audit.dropped) ++dropped[drop.reason];

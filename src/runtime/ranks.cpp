@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/all_gather/all_gather.h"
+
 namespace lockstep {
 
 RankThreads::RankThreads(RankGroup& group) : group_(group) {
@@ -148,33 +150,16 @@ void Ranks::observe(const std::vector<ValueId>& values, Observe observe) {
 }
 
 void Ranks::put_together(int rank, ValueId whole, const Layout& layout, const View& part) {
-  const auto dim = static_cast<size_t>(layout.dim);
-  if (rank == 0) {
-    std::vector<int64_t> shape(part.shape.begin(), part.shape.begin() + part.rank);
-    shape[dim] = graph_.type(whole).shape[layout.dim].count;
-    assembled_ = Tensor(part.dtype, shape);
-  }
-  if (!group_.meet()) return;
-  const View& all = assembled_.view();
-  const size_t inner_bytes = static_cast<size_t>(all.stride[dim]) * dtype_size(all.dtype);
-  const auto* from = part.as<std::byte>();
-  auto* row = all.as<std::byte>();
-  int64_t outer = 1;
-  for (size_t d = 0; d < dim; ++d) outer *= all.shape[d];
-  for (int64_t o = 0; o < outer; ++o, row += static_cast<size_t>(all.shape[dim]) * inner_bytes) {
-    for (const Range& range : layout.ranges[static_cast<size_t>(rank)]) {
-      const size_t bytes = static_cast<size_t>(range.size()) * inner_bytes;
-      // Ranks that share elements would write the same bytes at once.
-      const bool is_first = std::none_of(
-          layout.ranges.begin(), layout.ranges.begin() + rank,
-          [&](const std::vector<Range>& others) { return others == layout.ranges[rank]; });
-      if (is_first) {
-        std::memcpy(row + static_cast<size_t>(range.begin) * inner_bytes, from, bytes);
-      }
-      from += bytes;
-    }
-  }
-  if (!group_.meet()) return;
+  Rank& own = *ranks_[static_cast<size_t>(rank)];
+  std::vector<int64_t> shape(part.shape.begin(), part.shape.begin() + part.rank);
+  shape[static_cast<size_t>(layout.dim)] = graph_.type(whole).shape[layout.dim].count;
+  const Tensor assembled(part.dtype, shape);
+  const View& all = assembled.view();
+  const FlatSpread flat = flattened(layout.ranges);
+  ops::all_gather_cpu(
+      ops::all_gather_args(part, all, layout.dim, flat.ranks, flat.bounds, &own.communicator),
+      own.pool);
+  if (!group_.meet()) return;  // stopped: nothing was gathered
   if (rank == 0) observe_(whole, all);
 }
 

@@ -106,7 +106,6 @@ class Ranks {
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::optional<RankThreads> threads_;
   Observe observe_;
-  Tensor assembled_;
 };
 
 }  // namespace lockstep

@@ -98,6 +98,10 @@ void Registry::load_ports(const fs::path& folder) {
   }
 }
 
+void Registry::leave_out(std::string_view class_name) {
+  std::erase_if(entries_, [&](const Entry& e) { return e.architecture->class_name == class_name; });
+}
+
 const LockstepArchitecture* Registry::find(std::string_view class_name) const {
   const auto at = std::ranges::find_if(
       entries_, [&](const Entry& e) { return e.architecture->class_name == class_name; });

@@ -27,6 +27,9 @@ class Registry {
   /// was built for another version (naming both).
   void load_ports(const std::filesystem::path& folder);
 
+  /// Forgets the architectures of `class_name`: what the program would say if it knew none.
+  void leave_out(std::string_view class_name);
+
   /// The architecture of `class_name`, or nullptr.
   const LockstepArchitecture* find(std::string_view class_name) const;
   /// As config.json's `architectures` names it. Throws kNotFound naming file, class and what is

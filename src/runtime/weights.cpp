@@ -87,21 +87,43 @@ View held_part(const Parameter& parameter, const View& whole, std::vector<Tensor
   return copies.back().view();
 }
 
+// The rows [begin, end) of a stored tensor, where they lie.
+View rows_of(const Checkpoint& checkpoint, const std::string& stored, int64_t begin, int64_t end) {
+  View view = checkpoint.view(*checkpoint.find(stored));
+  const size_t row_bytes = view.bytes() / static_cast<size_t>(view.shape[0]);
+  view.data = view.as<std::byte>() + static_cast<size_t>(begin) * row_bytes;
+  view.shape[0] = end - begin;
+  return view;
+}
+
 }  // namespace
+
+View Weights::stored_view(const Parameter& parameter, const TensorType& type,
+                          const Checkpoint& checkpoint) {
+  if (parameter.parts.empty()) {
+    const TensorEntry* entry = checkpoint.find(parameter.stored);
+    if (entry == nullptr) {
+      throw Error(ErrorCode::kNotFound, fmt::format("{}: no tensor bound", parameter.path));
+    }
+    return checkpoint.view(*entry);
+  }
+  const StoredPart& part = parameter.parts.front();
+  if (parameter.parts.size() == 1 && !part.transpose) {
+    const View rows = rows_of(checkpoint, part.stored, part.begin, part.end);
+    return make_view(rows.data, rows.dtype, whole_shape(parameter, type));
+  }
+  copies_.push_back(compose(parameter, type, checkpoint));
+  return copies_.back().view();
+}
 
 View Weights::bind(const Parameter& parameter, const TensorType& type, const Audit& audit,
                    const Checkpoint& checkpoint) {
-  if (!parameter.parts.empty()) {
-    copies_.push_back(compose(parameter, type, checkpoint));
-    return copies_.back().view();
-  }
-  std::string stored = parameter.stored;
+  View view = stored_view(parameter, type, checkpoint);
   const auto tie = std::ranges::find(audit.ties, parameter.path, &Audit::Tie::path);
   if (tie != audit.ties.end() && tie->stored_twice) {
-    const View own = checkpoint.view(*checkpoint.find(parameter.stored));
-    const View shared = checkpoint.view(*checkpoint.find(tie->stored));
-    if (same_bytes(own, shared)) {
-      stored = tie->stored;
+    const View shared = rows_of(checkpoint, tie->stored, 0, view.shape[0]);
+    if (same_bytes(view, shared)) {
+      view = shared;
     } else {
       notices_.push_back(fmt::format(
           "{} and {} are tied by config.json but stored with different values: each keeps its "
@@ -109,14 +131,9 @@ View Weights::bind(const Parameter& parameter, const TensorType& type, const Aud
           parameter.path, tie->source));
     }
   }
-  const TensorEntry* entry = checkpoint.find(stored);
-  if (entry == nullptr) {
-    throw Error(ErrorCode::kNotFound, fmt::format("{}: no tensor bound", parameter.path));
-  }
-  View view = checkpoint.view(*entry);
   if (reinterpret_cast<uintptr_t>(view.data) % dtype_size(view.dtype) != 0) {
     // Tensor::copy_of would read through a misaligned pointer.
-    Tensor copy(view.dtype, entry->shape);
+    Tensor copy(view.dtype, {view.shape.data(), static_cast<size_t>(view.rank)});
     std::memcpy(copy.view().data, view.data, view.bytes());
     view = copy.view();
     copies_.push_back(std::move(copy));

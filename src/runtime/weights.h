@@ -13,10 +13,10 @@ namespace lockstep {
 class Weights {
  public:
   /// Binds every parameter of `graph`. `checkpoint` must outlive this. Tensors lie where the file
-  /// has them; only one whose address is no multiple of its element size, that is made of parts, or
-  /// of which a rank holds other ranges than a run of rows, is copied. A tied weight that is stored
-  /// twice is shared when both are equal; else each keeps its own, as the reference does, and a
-  /// notice says so.
+  /// has them; only one whose address is no multiple of its element size, that is made of several
+  /// or transposed parts, or of which a rank holds other ranges than a run of rows, is copied. A
+  /// tied weight that is stored twice is shared when both are equal; else each keeps its own, as
+  /// the reference does, and a notice says so.
   Weights(const Graph& graph, const Audit& audit, const Checkpoint& checkpoint);
 
   /// Parallel to graph.parameters.
@@ -26,7 +26,10 @@ class Weights {
   uint64_t bytes() const { return bytes_; }
 
  private:
-  /// The whole weight.
+  /// The whole weight as the checkpoint has it.
+  View stored_view(const Parameter& parameter, const TensorType& type,
+                   const Checkpoint& checkpoint);
+  /// The whole weight, shared with what it is tied to, aligned.
   View bind(const Parameter& parameter, const TensorType& type, const Audit& audit,
             const Checkpoint& checkpoint);
 

@@ -18,7 +18,9 @@ using Json = nlohmann::ordered_json;
 
 const std::string kFolder = std::string(LOCKSTEP_SOURCE_DIR) + "/examples/storyteller";
 
-Model open_model() { return Model::open(kFolder, Registry(), parse_activation_dtype("", "float32")); }
+Model open_model() {
+  return Model::open(kFolder, Registry(), parse_activation_dtype("", "float32"));
+}
 
 class ServerTest : public testing::Test {
  protected:
@@ -31,12 +33,14 @@ class ServerTest : public testing::Test {
     const EnginePlan plan = plan_engine(model, engine);
     const GenerationDefaults defaults =
         read_generation_defaults(model.files.folder, model.files.config);
+    PipelineOptions sizes = plan.pipeline;
+    sizes.threads = 1;  // small steps, on machines that others use as well
     ServedModel served = ServedModel::open(kFolder, "");
     served.names = {"storyteller"};
     ServerOptions options;
     options.http.host = "127.0.0.1";
     options.http.port = 0;
-    auto pipeline = std::make_unique<Pipeline>(std::move(model), plan.pipeline);
+    auto pipeline = std::make_unique<Pipeline>(std::move(model), sizes);
     server_ = new Server(std::move(served),
                          std::make_unique<Engine>(std::move(pipeline), plan, defaults), options);
     thread_ = new std::thread([] { server_->run(); });
@@ -113,10 +117,11 @@ double offline_score(Pipeline& pipeline, const std::vector<int32_t>& context,
 TEST_F(ServerTest, ScoresChoicesAsOffline) {
   PipelineOptions options;
   options.max_tokens = options.max_logit_rows = options.max_context = 256;
+  options.threads = 1;
   Pipeline pipeline(open_model(), options);
   for (const Item& item : make_items(200)) {
-    Json request = {{"max_tokens", 0}, {"echo", true}, {"logprobs", 1}, {"temperature", 0},
-                    {"seed", 1234}};
+    Json request = {
+        {"max_tokens", 0}, {"echo", true}, {"logprobs", 1}, {"temperature", 0}, {"seed", 1234}};
     for (const auto& choice : item.choices) {
       std::vector<int32_t> ids = item.context;
       ids.insert(ids.end(), choice.begin(), choice.end());
@@ -126,7 +131,8 @@ TEST_F(ServerTest, ScoresChoicesAsOffline) {
     for (size_t c = 0; c < item.choices.size(); ++c) {
       const Json& logprobs = answer["choices"][c]["logprobs"]["token_logprobs"];
       double score = 0;
-      for (size_t i = item.context.size(); i < logprobs.size(); ++i) score += logprobs[i].get<double>();
+      for (size_t i = item.context.size(); i < logprobs.size(); ++i)
+        score += logprobs[i].get<double>();
       ASSERT_NEAR(score, offline_score(pipeline, item.context, item.choices[c]), 1e-4);
     }
   }

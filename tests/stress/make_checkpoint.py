@@ -7,7 +7,8 @@
 Needs what reference/record.py needs, and numpy. Weights are not committed: each element is a function of the seed, the
 tensor's stored name and its index, in integers, so that tests/stress_checkpoint.h makes the same bytes. Committed are
 
-    spec.json             model_type and config, seed, dtype, shards, tokens, chunk, values, outliers, without
+    spec.json             model_type, config, seed, dtype, shards, tokens, chunk, attention, values, outliers, without,
+                          renamed: docs/adding-an-architecture.md
     config.json           as save_pretrained writes it
     tensors.json          names, shapes and types that save_pretrained writes, and how the values are made
     expected.json         shape and floor of every tap, a checksum of the weights
@@ -39,8 +40,9 @@ MASK = (1 << 64) - 1
 STEP = 0x9E3779B97F4A7C15
 UNIT = 37837.2  # standard deviation of units()
 BLOCKS = 8  # of rows, and of columns: 64 projections
+NARROW = (torch.float32, torch.float16, torch.bfloat16, torch.complex64)
 # Functional taps that ports name as well; what else the recorder finds below modules is left out.
-FUNCTIONAL = ("q_rot", "k_rot", "v", "context", "topk_weights", "conv_state", "ssm_state")
+FUNCTIONAL = ("q_rot", "k_rot", "v", "context", "router_logits", "topk_weights", "conv_state", "ssm_state")
 
 
 # ---- numbers from a counter: the same in tests/stress_checkpoint.h ------------------------------------------------
@@ -161,7 +163,8 @@ def write_checkpoint(folder, spec, config, rows):
 
 class Doubled(TorchFunctionMode):
     """Float64 wherever the model asks for float32, as in its norms and softmax. The rotary tables stay float32: a float32
-    angle is what the model is, not how it is rounded."""
+    angle is what the model is, not how it is rounded. Elsewhere nothing may make less than float64 of a float64: floors
+    measured from such a run would be too small."""
 
     def __init__(self, model):
         super().__init__()
@@ -176,13 +179,23 @@ class Doubled(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        first = args[0] if args else None
-        if isinstance(first, torch.Tensor) and first.dtype == torch.float64 and not self.depth:
-            if getattr(func, "__name__", "") == "float":
+        if self.depth:
+            return func(*args, **kwargs)
+        first, name = args[0] if args else None, getattr(func, "__name__", "")
+        if isinstance(first, torch.Tensor) and first.dtype == torch.float64:
+            if name == "float":
                 return first
             args = tuple(torch.float64 if a is torch.float32 else a for a in args)
             kwargs = {k: torch.float64 if a is torch.float32 else a for k, a in kwargs.items()}
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        written = first if result is None or name.endswith("_") else result  # x[i] = y returns nothing
+        if any(is_float(a, torch.float64) for a in (*args, *kwargs.values())) and is_float(written, *NARROW):
+            raise SystemExit(f"{name}: the float64 run makes {written.dtype} of float64")
+        return result
+
+
+def is_float(x, *dtypes):
+    return isinstance(x, torch.Tensor) and x.dtype in dtypes
 
 
 class Sink:
@@ -197,14 +210,27 @@ class Sink:
         if kind.startswith("output") and ("/" not in label[1:] or name in FUNCTIONAL):
             tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
             values = tensor.detach().to(torch.float64, copy=True).numpy()
+            if name in ("k_rot", "v"):
+                values = distinct_heads(values)
             # The order among the chosen experts is the implementation's own.
             self.tensors[label] = np.sort(values) if name == "topk_weights" else values
         return label, list(tensor.shape), str(tensor.dtype)
 
 
+def distinct_heads(x):
+    """[tokens, heads, dim] without the copies that a family makes of its key and value heads before it attends (Falcon)."""
+    heads = x.shape[1]
+    for copies in range(heads, 1, -1):
+        if heads % copies == 0:
+            groups = x.reshape(len(x), heads // copies, copies, -1)
+            if (groups == groups[:, :, :1]).all():
+                return np.ascontiguousarray(groups[:, :, 0])
+    return x
+
+
 def run(folder, dtype, ids, spec):
     """{(path, call, index): array} of every output of the prompt, fed in chunks where the spec says so."""
-    model = record.load_model(folder, dtype, "eager")
+    model = record.load_model(folder, dtype, spec.get("attention", "eager"))
     session, layout = record.Session(model), record.Layout(model)
     chunk = spec.get("chunk") or len(ids)
     parts = {}
@@ -223,7 +249,10 @@ def run(folder, dtype, ids, spec):
             found = {(tap["path"], tap["call"], tap["index"]): sink.tensors[tap["tensor"]] for tap in kept}
             for (path, call, index), x in found.items():
                 # Further results only where they are of the same kind (cos and sin), as in recordings without --detail.
-                if x.shape == found[path, call, 0].shape:
+                is_kept = not any(fnmatch.fnmatchcase(path, pattern) for pattern in spec.get("without", []))
+                if is_kept and x.shape == found[path, call, 0].shape:
+                    for old, new in spec.get("renamed", {}).items():
+                        path = path.replace(old, new)
                     parts.setdefault((path, call, index), []).append(x)
     return {key: np.concatenate(arrays) for key, arrays in parts.items()}
 
@@ -258,8 +287,6 @@ def relative(errors, norms):
 def judge(exact, single, spec):
     taps, projections, norms = [], [], []
     for path, call, index in sorted(exact):
-        if any(fnmatch.fnmatchcase(path, pattern) for pattern in spec.get("without", [])):
-            continue
         a, b = exact[path, call, index], single[path, call, index]
         assert a.shape == b.shape, path
         buckets, key = buckets_of(a.shape), key_of(spec["seed"], f"{path}.{index}")

@@ -45,6 +45,27 @@ struct ProjectedAttention : Module<Derived> {
   double scaling() const { return 1 / std::sqrt(static_cast<double>(head_dim)); }
 };
 
+/// Attention whose queries and keys are normed before they are split into heads, as Olmo2Attention.
+template <class Derived, class Norm>
+struct WideNormAttention : ProjectedAttention<Derived> {
+  Norm q_norm, k_norm;
+
+  template <class C>
+  WideNormAttention(const Scope& s, const C& c, int64_t /*layer_idx*/)
+      : ProjectedAttention<Derived>(s, c, c.attention_bias, c.attention_bias),
+        q_norm(s / "q_norm", c.num_attention_heads * c.head_dim, c.norm_eps),
+        k_norm(s / "k_norm", c.num_key_value_heads * c.head_dim, c.norm_eps) {}
+
+  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
+    Value q = split_heads(q_norm(this->q_proj(x)), this->head_dim);
+    Value k = split_heads(k_norm(this->k_proj(x)), this->head_dim);
+    const Value v = split_heads(this->v_proj(x), this->head_dim);
+    q = apply_rotary_pos_emb(q, positions);
+    k = apply_rotary_pos_emb(k, positions);
+    return this->o_proj(merge_heads(step.attend(q, k, v, {.scale = this->scaling()})));
+  }
+};
+
 /// One of two blocks, as a config says layer by layer. Not a module: it has no path of its own.
 template <class A, class B>
 struct EitherBlock {
@@ -52,6 +73,16 @@ struct EitherBlock {
   Value operator()(const Value& x) const {
     return std::visit([&](const auto& chosen) { return chosen(x); }, block);
   }
+};
+
+/// One MLP in the first `first_k_dense_replace` layers, experts in the others, as DeepSeek-V2.
+template <class Dense, class Sparse>
+struct DenseThenSparse : EitherBlock<Dense, Sparse> {
+  template <class C>
+  DenseThenSparse(const Scope& s, const C& c, int64_t layer_idx)
+      : EitherBlock<Dense, Sparse>{layer_idx < c.first_k_dense_replace
+                                       ? std::variant<Dense, Sparse>(Dense(s, c))
+                                       : Sparse(s, c)} {}
 };
 
 /// A layer's MLP; the families that have several kinds take the layer's number as well.

@@ -51,6 +51,10 @@ struct LatentAttention : Module<LatentAttention> {
     q_a_layernorm.emplace(s / "q_a_layernorm", c.q_lora_rank, 1e-6);
     q_b_proj.emplace(s / "q_b_proj", c.q_lora_rank, q_width);
   }
+  /// As a family's attention (nn/decoder.h), whose config has one as `attention`.
+  template <class FamilyConfig>
+  LatentAttention(const Scope& s, const FamilyConfig& family, int64_t /*layer_idx*/)
+      : LatentAttention(s, family.attention) {}
 
   Value queries(const Value& x) const {
     if (q_proj) return (*q_proj)(x);

@@ -1,6 +1,7 @@
 // What Mamba and Mamba 2 have in common: everything around their mixers.
 #pragma once
 
+#include "lockstep/config.h"
 #include "lockstep/module.h"
 #include "lockstep/nn/linear.h"
 #include "lockstep/nn/rms_norm.h"

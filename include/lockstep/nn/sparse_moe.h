@@ -71,4 +71,32 @@ struct SharedExpertMoeBlock : Module<SharedExpertMoeBlock> {
   }
 };
 
+/// Routed experts beside shared ones that every token passes, as DeepseekV3MoE. Gate: (scope,
+/// config), (x) -> logits [T, E] in float32, and `correction()`, what is added for the choice
+/// alone.
+template <class Derived, class Gate>
+struct SharedExpertsMoe : Module<Derived> {
+  RoutingRule rule;
+  Experts experts;
+  Gate gate;
+  GatedMLP shared_experts;
+
+  template <class C>
+  SharedExpertsMoe(const Scope& s, const C& c, Bias mlp_bias = Bias::kNo)
+      : Module<Derived>(s),
+        rule(c.routing),
+        experts(s / "experts", c.n_routed_experts, c.hidden_size, c.moe_intermediate_size,
+                c.hidden_act),
+        gate(s / "gate", c),
+        shared_experts(s / "shared_experts", c.hidden_size,
+                       c.moe_intermediate_size * c.n_shared_experts, c.hidden_act, mlp_bias) {}
+
+  Value forward(const Value& x) const {
+    const Routing routing = route(gate(x), rule, gate.correction());
+    tap_routing(routing);
+    const Value routed = experts(x, routing.ids, routing.weights);
+    return routed + shared_experts(x);
+  }
+};
+
 }  // namespace lockstep

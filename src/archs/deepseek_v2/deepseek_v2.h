@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cmath>
-#include <variant>
+#include <optional>
 
 #include "lockstep/lockstep.h"
 
@@ -80,41 +80,13 @@ struct Gate : Module<Gate> {
       : Module(s), weight(s.parameter("weight", {c.n_routed_experts, c.hidden_size})) {}
 
   Value forward(const Value& x) const { return linear(to_float32(x), weight); }
+  static std::optional<Value> correction() { return {}; }
 };
 
-struct MoE : Module<MoE> {
+struct MoE : SharedExpertsMoe<MoE, Gate> {
   static constexpr const char* kClass = "DeepseekV2Moe";
-  RoutingRule rule;
-  Experts experts;
-  Gate gate;
-  GatedMLP shared_experts;
 
-  MoE(const Scope& s, const DeepseekV2Config& c)
-      : Module(s),
-        rule(c.routing),
-        experts(s / "experts", c.n_routed_experts, c.hidden_size, c.moe_intermediate_size,
-                c.hidden_act),
-        gate(s / "gate", c),
-        shared_experts(s / "shared_experts", c.hidden_size,
-                       c.moe_intermediate_size * c.n_shared_experts, c.hidden_act, c.mlp_bias) {}
-
-  Value forward(const Value& x) const {
-    const Routing routing = route(gate(x), rule);
-    tap_routing(routing);
-    const Value routed = experts(x, routing.ids, routing.weights);
-    return routed + shared_experts(x);
-  }
-};
-
-struct Attention : LatentAttention {
-  Attention(const Scope& s, const DeepseekV2Config& c, int64_t) : LatentAttention(s, c.attention) {}
-};
-
-struct FeedForward : EitherBlock<GatedMLP, MoE> {
-  FeedForward(const Scope& s, const DeepseekV2Config& c, int64_t layer_idx)
-      : EitherBlock{layer_idx < c.first_k_dense_replace
-                        ? std::variant<GatedMLP, MoE>(GatedMLP(s, c))
-                        : MoE(s, c)} {}
+  MoE(const Scope& s, const DeepseekV2Config& c) : SharedExpertsMoe(s, c, c.mlp_bias) {}
 };
 
 // The reference's table holds complex numbers, [T, rotary_dim / 2, 2] of their parts.
@@ -144,8 +116,8 @@ struct DeepseekV2 : DecoderFamily {
   static constexpr const char* kLayer = "DeepseekV2DecoderLayer";
   using Config = DeepseekV2Config;
   using Norm = RMSNorm;
-  using Attention = deepseek_v2::Attention;
-  using MLP = FeedForward;
+  using Attention = LatentAttention;
+  using MLP = DenseThenSparse<GatedMLP, MoE>;
   using Layer = PreNormLayer<DeepseekV2>;
   using RotaryEmbedding = DeepseekV2RotaryEmbedding;
 };

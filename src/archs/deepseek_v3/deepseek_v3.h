@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cmath>
-#include <variant>
+#include <optional>
 
 #include "lockstep/lockstep.h"
 
@@ -74,41 +74,13 @@ struct TopkRouter : Module<TopkRouter> {
         e_score_correction_bias(s.parameter("e_score_correction_bias", {c.n_routed_experts})) {}
 
   Value forward(const Value& x) const { return linear(to_float32(x), weight); }
+  std::optional<Value> correction() const { return e_score_correction_bias; }
 };
 
-struct MoE : Module<MoE> {
+struct MoE : SharedExpertsMoe<MoE, TopkRouter> {
   static constexpr const char* kClass = "DeepseekV3MoE";
-  RoutingRule rule;
-  Experts experts;
-  TopkRouter gate;
-  GatedMLP shared_experts;
 
-  MoE(const Scope& s, const DeepseekV3Config& c)
-      : Module(s),
-        rule(c.routing),
-        experts(s / "experts", c.n_routed_experts, c.hidden_size, c.moe_intermediate_size,
-                c.hidden_act),
-        gate(s / "gate", c),
-        shared_experts(s / "shared_experts", c.hidden_size,
-                       c.moe_intermediate_size * c.n_shared_experts, c.hidden_act) {}
-
-  Value forward(const Value& x) const {
-    const Routing routing = route(gate(x), rule, gate.e_score_correction_bias);
-    tap_routing(routing);
-    const Value routed = experts(x, routing.ids, routing.weights);
-    return routed + shared_experts(x);
-  }
-};
-
-struct Attention : LatentAttention {
-  Attention(const Scope& s, const DeepseekV3Config& c, int64_t) : LatentAttention(s, c.attention) {}
-};
-
-struct FeedForward : EitherBlock<GatedMLP, MoE> {
-  FeedForward(const Scope& s, const DeepseekV3Config& c, int64_t layer_idx)
-      : EitherBlock{layer_idx < c.first_k_dense_replace
-                        ? std::variant<GatedMLP, MoE>(GatedMLP(s, c))
-                        : MoE(s, c)} {}
+  MoE(const Scope& s, const DeepseekV3Config& c) : SharedExpertsMoe(s, c) {}
 };
 
 struct DeepseekV3 : DecoderFamily {
@@ -117,8 +89,8 @@ struct DeepseekV3 : DecoderFamily {
   static constexpr const char* kLayer = "DeepseekV3DecoderLayer";
   using Config = DeepseekV3Config;
   using Norm = RMSNorm;
-  using Attention = deepseek_v3::Attention;
-  using MLP = FeedForward;
+  using Attention = LatentAttention;
+  using MLP = DenseThenSparse<GatedMLP, MoE>;
   using Layer = PreNormLayer<DeepseekV3>;
 };
 

@@ -36,23 +36,9 @@ struct OlmoeConfig : DecoderConfig {
   }
 };
 
-struct Attention : ProjectedAttention<Attention> {
+struct Attention : WideNormAttention<Attention, RMSNorm> {
   static constexpr const char* kClass = "OlmoeAttention";
-  RMSNorm q_norm, k_norm;
-
-  Attention(const Scope& s, const OlmoeConfig& c, int64_t)
-      : ProjectedAttention(s, c, c.attention_bias, c.attention_bias),
-        q_norm(s / "q_norm", c.num_attention_heads * head_dim, c.norm_eps),
-        k_norm(s / "k_norm", c.num_key_value_heads * head_dim, c.norm_eps) {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    Value q = split_heads(q_norm(q_proj(x)), head_dim);
-    Value k = split_heads(k_norm(k_proj(x)), head_dim);
-    const Value v = split_heads(v_proj(x), head_dim);
-    q = apply_rotary_pos_emb(q, positions);
-    k = apply_rotary_pos_emb(k, positions);
-    return o_proj(merge_heads(step.attend(q, k, v, {.scale = scaling()})));
-  }
+  using WideNormAttention::WideNormAttention;
 };
 
 struct MoE : SparseMoeBlock {

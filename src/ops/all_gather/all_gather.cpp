@@ -37,23 +37,31 @@ std::vector<TensorType> infer(const InferCall& call) {
 void run(const OpCall& call) {
   check_call(all_gather, call);
   const View& x = call.inputs[0];
-  const auto dim = static_cast<int>(call.attrs.get_int("dim"));
-  AllGatherArgs args{
-      .x = x.data,
-      .out = call.outputs[0].data,
-      .ranks = call.attrs.get_ints("ranks"),
-      .bounds = call.attrs.get_ints("bounds"),
-      .outer = 1,
-      .size = call.outputs[0].dim(dim),
-      .inner_bytes = dtype_size(x.dtype),
-      .others = call.context.ranks,
-  };
-  for (int d = 0; d < dim; ++d) args.outer *= x.dim(d);
-  for (int d = dim + 1; d < x.rank; ++d) args.inner_bytes *= static_cast<size_t>(x.dim(d));
+  const AllGatherArgs args = all_gather_args(
+      x, call.outputs[0], static_cast<int>(call.attrs.get_int("dim")), call.attrs.get_ints("ranks"),
+      call.attrs.get_ints("bounds"), call.context.ranks);
   dispatch<AllGatherArgs>("all_gather", kKernels, args, x.dtype == DType::kFloat32, call.context);
 }
 
 }  // namespace
+
+AllGatherArgs all_gather_args(const View& x, const View& out, int dim,
+                              std::span<const int64_t> ranks, std::span<const int64_t> bounds,
+                              Communicator* others) {
+  AllGatherArgs args{
+      .x = x.data,
+      .out = out.data,
+      .ranks = ranks,
+      .bounds = bounds,
+      .outer = 1,
+      .size = out.dim(dim),
+      .inner_bytes = dtype_size(x.dtype),
+      .others = others,
+  };
+  for (int d = 0; d < dim; ++d) args.outer *= x.dim(d);
+  for (int d = dim + 1; d < x.rank; ++d) args.inner_bytes *= static_cast<size_t>(x.dim(d));
+  return args;
+}
 
 const OpDef all_gather{"all_gather", infer, run,
                        [] { return kernel_infos<AllGatherArgs>(kKernels); }};

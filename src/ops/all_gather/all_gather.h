@@ -19,6 +19,11 @@ struct AllGatherArgs {
   Communicator* others;  // nullptr: alone, and x holds the ranges of rank 0
 };
 
+/// The call that makes `out` of x, both with what comes before and after dimension `dim`.
+AllGatherArgs all_gather_args(const View& x, const View& out, int dim,
+                              std::span<const int64_t> ranks, std::span<const int64_t> bounds,
+                              Communicator* others);
+
 void all_gather_ref(const AllGatherArgs& args, ThreadPool& pool) noexcept;
 void all_gather_cpu(const AllGatherArgs& args, ThreadPool& pool) noexcept;
 

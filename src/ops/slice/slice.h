@@ -1,4 +1,5 @@
-// out[..., i] = x[..., begin + i], a range of the last dimension
+// out = ranges of x along one dimension, one after the other. Of a graph divided among ranks also
+// what one rank keeps of a value that every rank has.
 //
 // Rounding: none.
 #pragma once
@@ -8,16 +9,18 @@
 namespace lockstep::ops {
 
 struct SliceArgs {
-  const void* x;  // [n_rows, row_bytes]
-  void* out;      // [n_rows, n_bytes]
-  int64_t n_rows;
-  size_t row_bytes, offset, n_bytes;  // offset + n_bytes <= row_bytes
+  const void* x;                    // [outer, size, inner_bytes]
+  void* out;                        // [outer, sum of the ranges, inner_bytes]
+  std::span<const int64_t> bounds;  // begin, end of each range in [0, size)
+  int64_t outer, size;
+  size_t inner_bytes;
 };
 
 void slice_ref(const SliceArgs& args, ThreadPool& pool) noexcept;
 void slice_cpu(const SliceArgs& args, ThreadPool& pool) noexcept;
 
-/// (x [..., W]) -> [..., end - begin] of x's type. Attributes: begin, end, 0 <= begin < end <= W.
+/// (x [...]) -> x's type with dimension `dim` as long as the ranges together. Attributes: bounds
+/// (begin, end of each range), dim (default the last; not 0).
 extern const OpDef slice;
 
 }  // namespace lockstep::ops
