@@ -33,12 +33,14 @@ class ServerTest : public testing::Test {
     const EnginePlan plan = plan_engine(model, engine);
     const GenerationDefaults defaults =
         read_generation_defaults(model.files.folder, model.files.config);
+    PipelineOptions sizes = plan.pipeline;
+    sizes.threads = 1;  // small steps, on machines that others use as well
     ServedModel served = ServedModel::open(kFolder, "");
     served.names = {"storyteller"};
     ServerOptions options;
     options.http.host = "127.0.0.1";
     options.http.port = 0;
-    auto pipeline = std::make_unique<Pipeline>(std::move(model), plan.pipeline);
+    auto pipeline = std::make_unique<Pipeline>(std::move(model), sizes);
     server_ = new Server(std::move(served),
                          std::make_unique<Engine>(std::move(pipeline), plan, defaults), options);
     thread_ = new std::thread([] { server_->run(); });
@@ -115,6 +117,7 @@ double offline_score(Pipeline& pipeline, const std::vector<int32_t>& context,
 TEST_F(ServerTest, ScoresChoicesAsOffline) {
   PipelineOptions options;
   options.max_tokens = options.max_logit_rows = options.max_context = 256;
+  options.threads = 1;
   Pipeline pipeline(open_model(), options);
   for (const Item& item : make_items(200)) {
     Json request = {
