@@ -67,7 +67,8 @@ void expect_all_open(const Scaffolded& made) {
 
 TEST_F(ScaffoldTest, EveryDonorInBothForms) {
   ::setenv("CXX", "/no/compiler", 1);  // sources alone
-  for (const Registry::Entry& entry : Registry().entries()) {
+  const Registry registry;
+  for (const Registry::Entry& entry : registry.entries()) {
     const std::string donor = entry.architecture->slug;
     for (const auto form : {ScaffoldOptions::Form::kInheriting, ScaffoldOptions::Form::kFullCopy}) {
       const Scaffolded made = scaffold(options(donor, form));
