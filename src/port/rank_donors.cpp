@@ -308,6 +308,11 @@ void number_deltas(std::vector<Delta>& deltas) {
   for (size_t i = 0; i < deltas.size(); ++i) deltas[i].number = static_cast<int>(i) + 1;
 }
 
+DonorReport compare_donor(const ModelFacts& facts, const LockstepArchitecture& donor) {
+  const Candidate candidate = Candidate::of(facts);
+  return {donor.slug, donor.class_name, Comparison(candidate, donor).deltas()};
+}
+
 std::vector<DonorReport> rank_donors(const ModelFacts& facts, const Registry& registry) {
   const Candidate candidate = Candidate::of(facts);
   std::vector<Ranked> all;

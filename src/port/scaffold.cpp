@@ -97,12 +97,9 @@ const LockstepArchitecture& donor_named(const std::string& slug, const Registry&
                                 nearest->slug));
 }
 
-DonorReport report_of(const ModelFacts& facts, const Registry& registry,
-                      const LockstepArchitecture& donor) {
-  for (DonorReport& report : rank_donors(facts, registry)) {
-    if (report.slug == donor.slug) return std::move(report);
-  }
-  return {donor.slug, donor.class_name, {}};  // the model's own class has none
+DonorReport report_of(const ModelFacts& facts, const LockstepArchitecture& donor) {
+  if (donor.class_name == facts.class_name) return {donor.slug, donor.class_name, {}};
+  return compare_donor(facts, donor);
 }
 
 // Gives the deltas the reference's lines, where the user has it. Returns why not.
@@ -290,7 +287,7 @@ Scaffolded scaffold(const ModelFacts& facts, const Registry& registry,
                 "name another one with --slug, or another --output-dir");
   }
   Scaffolded result;
-  DonorReport report = report_of(facts, registry, donor);
+  DonorReport report = report_of(facts, donor);
   result.reference_note = add_places(facts, options, report);
   const PortPlan plan = plan_of(facts, std::move(report), options, donor);
   const Sources sources = options.form == ScaffoldOptions::Form::kFullCopy ? copied_sources(plan)
