@@ -48,6 +48,9 @@ void number_deltas(std::vector<Delta>& deltas);
 /// config.json lacks, and by name. From config.json and headers alone.
 std::vector<DonorReport> rank_donors(const ModelFacts& facts, const Registry& registry);
 
+/// The same of one architecture.
+DonorReport compare_donor(const ModelFacts& facts, const LockstepArchitecture& donor);
+
 /// deltas.json of a port folder: the donor and its deltas as they were when it was scaffolded.
 void write_deltas(const std::filesystem::path& file, const DonorReport& report);
 /// Throws kInvalidArgument naming file, key, expected and found.

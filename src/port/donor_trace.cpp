@@ -221,9 +221,10 @@ class Tracer {
         given[key.substr(key.find('.') + 1)] = value;
         Attempt next = attempt_with(donor_, given, candidate_.headers);
         if (!next.trace || burden(next) >= before) continue;
+        const bool is_fit = next.n_misfits() < attempt_.n_misfits();
         config_ = std::move(given);
         attempt_ = std::move(next);
-        substitutions_.push_back({Why::kDefault, key, shown_value(value)});
+        substitutions_.push_back({is_fit ? Why::kDefault : Why::kAssumed, key, shown_value(value)});
         break;
       }
     }

@@ -19,6 +19,7 @@ struct Substitution {
     kRequired,  // the donor cannot do without the key; it got the smallest value
     kAlias,     // config.json has it under the name `text`
     kDefault,   // config.json lacks it, and the donor's default does not fit; it got `text`
+    kAssumed,   // as kDefault, but no tensor says so: the donor would do something unasked
   };
   Why why;
   std::string key, text;

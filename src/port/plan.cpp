@@ -224,6 +224,12 @@ Plan make_plan(const PlanRequest& request, const Registry& registry,
     if (wall.level == Wall::Level::kBlock) plan.walls.push_back(std::move(wall));
   }
   if (plan.is_blocked()) return plan;
+  if (facts.tensors.tensors.empty()) {
+    throw Error(ErrorCode::kFailedPrecondition,
+                fmt::format("{}: expected tensor headers to compare donors with, found none: {}",
+                            request.model, facts.no_tensors),
+                "name the folder or the Hub id that has the weights");
+  }
   progress("tracing donors");
   plan.donors = rank_donors(facts, registry);
   if (!request.start_from.empty()) find_donor(plan.donors, request.start_from);

@@ -224,6 +224,14 @@ class Comparison {
         append(draft.change, fmt::format("make {} the default", s.text));
         return;
       }
+      case Why::kAssumed: {
+        Draft& draft = cosmetic(topic);
+        draft.keys.push_back(s.key);
+        append(draft.reference, fmt::format("has no {}: taken as {}", s.key, s.text));
+        append(draft.donor, fmt::format("has another default of {}", s.key));
+        append(draft.change, "take the default of the reference's config class");
+        return;
+      }
     }
   }
 
@@ -261,8 +269,9 @@ class Comparison {
       if (is_related_ && std::ranges::none_of(donor_.missed, controls)) continue;
       Draft& draft = structural({trait.part, trait.aspect});
       append(draft.donor, trait.text);
-      append(draft.reference, "has no key that asks for it");
-      append(draft.change, fmt::format("leave it out, unless the reference's source has it"));
+      append(draft.reference,
+             fmt::format("has no key that asks for what the donor does: {}", trait.text));
+      append(draft.change, "leave it out, unless the reference's source has it");
     }
   }
 
@@ -297,6 +306,11 @@ void number_deltas(std::vector<Delta>& deltas) {
     return std::tuple(d.kind == Delta::Kind::kCosmetic, order_of_part(d.part));
   });
   for (size_t i = 0; i < deltas.size(); ++i) deltas[i].number = static_cast<int>(i) + 1;
+}
+
+DonorReport compare_donor(const ModelFacts& facts, const LockstepArchitecture& donor) {
+  const Candidate candidate = Candidate::of(facts);
+  return {donor.slug, donor.class_name, Comparison(candidate, donor).deltas()};
 }
 
 std::vector<DonorReport> rank_donors(const ModelFacts& facts, const Registry& registry) {

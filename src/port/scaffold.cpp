@@ -18,6 +18,7 @@
 #include "port/reference_structure.h"
 #include "port/sdk.h"
 #include "port/topics.h"
+#include "port/weight_steps.h"
 #include "tensor/dtype.h"
 
 namespace lockstep::port {
@@ -96,12 +97,9 @@ const LockstepArchitecture& donor_named(const std::string& slug, const Registry&
                                 nearest->slug));
 }
 
-DonorReport report_of(const ModelFacts& facts, const Registry& registry,
-                      const LockstepArchitecture& donor) {
-  for (DonorReport& report : rank_donors(facts, registry)) {
-    if (report.slug == donor.slug) return std::move(report);
-  }
-  return {donor.slug, donor.class_name, {}};  // the model's own class has none
+DonorReport report_of(const ModelFacts& facts, const LockstepArchitecture& donor) {
+  if (donor.class_name == facts.class_name) return {donor.slug, donor.class_name, {}};
+  return compare_donor(facts, donor);
 }
 
 // Gives the deltas the reference's lines, where the user has it. Returns why not.
@@ -142,6 +140,12 @@ Delta unforeseen(const char* part, std::string reference, std::string donor, std
 
 void note_unread_tensors(const Audit& audit, PortPlan& plan) {
   std::set<std::string> seen;
+  for (WeightStep& step : plan.weight_steps) {
+    step.delta = delta_with(plan.report, &Delta::tensors, step.pattern,
+                            unforeseen("weights", "stores it otherwise", "reads " + step.pattern,
+                                       "have the reference's parts"));
+    for (const WeightStep::Rows& rows : step.parts) seen.insert(rows.stored);
+  }
   for (const std::string& name : audit.surplus) {
     const std::string pattern = pattern_of(name);
     if (!seen.insert(pattern).second) continue;
@@ -201,10 +205,14 @@ PortPlan plan_of(const ModelFacts& facts, DonorReport report, const ScaffoldOpti
       .report = std::move(report),
       .masks = std::move(traced.masks),
       .unread_tensors = {},
+      .weight_steps = {},
       .wrapper_key = candidate.wrapper_key,
       .encoding = encoding_of(candidate.headers)};
   note_masks(plan);
-  if (traced.trace) note_unread_tensors(traced.trace->audit, plan);
+  if (traced.trace) {
+    plan.weight_steps = find_weight_steps(traced.trace->audit, candidate.headers);
+    note_unread_tensors(traced.trace->audit, plan);
+  }
   note_wrapper(plan);
   return plan;
 }
@@ -279,7 +287,7 @@ Scaffolded scaffold(const ModelFacts& facts, const Registry& registry,
                 "name another one with --slug, or another --output-dir");
   }
   Scaffolded result;
-  DonorReport report = report_of(facts, registry, donor);
+  DonorReport report = report_of(facts, donor);
   result.reference_note = add_places(facts, options, report);
   const PortPlan plan = plan_of(facts, std::move(report), options, donor);
   const Sources sources = options.form == ScaffoldOptions::Form::kFullCopy ? copied_sources(plan)

@@ -187,6 +187,7 @@ bool is_training(std::string_view key) {
 }
 
 bool is_factor(std::string_view key) {
+  if (key.starts_with("mscale")) return false;  // of a rotation that is scaled: 1 is a value
   return has_any(key, {"multiplier", "scale", "scaling", "factor", "alpha", "n_group", "topk_group",
                        "pretraining_tp", "decoder_sparse_step"});
 }

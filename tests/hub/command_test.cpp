@@ -167,5 +167,41 @@ TEST_F(HubCommandTest, ListKeysOfALargeFolder) {
   EXPECT_LT(seconds.count(), 4.0 * kSlowness);
 }
 
+// A model of a class that nobody knows, with quantised siblings beside it.
+TEST_F(HubCommandTest, PlanListsQuantisedSiblings) {
+  const fs::path example = LOCKSTEP_SOURCE_DIR "/examples/storyteller";
+  std::map<std::string, ServedFile>& files = hub_.models[kModel].files;
+  files.clear();
+  for (const fs::directory_entry& entry : fs::directory_iterator(example)) {
+    if (!entry.is_regular_file()) continue;
+    const std::string name = entry.path().filename().string();
+    files[name] = {read_bytes(entry.path()), 0, name.ends_with(".safetensors"), ""};
+  }
+  json config = json::parse(files["config.json"].bytes);
+  config["architectures"] = {"MadeUpForCausalLM"};
+  config["model_type"] = "made_up";
+  files["config.json"] = small_file(config.dump());
+  for (const char* id : {"org/tiny-FP8", "other/tiny-gptq-int4", "org/tiny-chat"}) hub_.models[id];
+  const std::string command = "plan org/tiny --output-dir " + temp_.path().string();
+  const auto planned = [&] {
+    const Outcome outcome =
+        run_shell("LOCKSTEP_PYTHON=/no/such/python " + environment() +
+                  LOCKSTEP_BINARY_DIR "/bin/lockstep " + command + " --json 2>/dev/null");
+    EXPECT_EQ(outcome.status, 0) << outcome.text;
+    return json::parse(outcome.text, nullptr, false);
+  };
+  EXPECT_EQ(planned()["siblings"], json({"org/tiny-FP8", "other/tiny-gptq-int4"}));
+  // No weights were fetched for it.
+  EXPECT_FALSE(fs::exists(snapshot() / "model.safetensors"));
+  // Without an answer it is said that nobody looked.
+  hub_.fault = [](const ServedRequest& request) {
+    return request.target.find("search=") == std::string::npos ? Fault() : Fault{.status = 500};
+  };
+  const json without = planned();
+  EXPECT_TRUE(without["siblings"].empty());
+  EXPECT_NE(without["paragraph"].get<std::string>().find("the Hub did not answer"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace lockstep::test

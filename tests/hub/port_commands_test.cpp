@@ -19,8 +19,8 @@ class HubPortTest : public HubTest {
   }
   static std::vector<std::string> codes(const Outcome& outcome) {
     std::vector<std::string> found;
-    const json document = json::parse(outcome.text);
-    for (const json& finding : document["findings"]) {
+    const json report = json::parse(outcome.text);
+    for (const json& finding : report["findings"]) {
       found.push_back(finding["level"].get<std::string>() + " " +
                       finding["code"].get<std::string>());
     }
@@ -44,8 +44,7 @@ TEST_F(HubPortTest, WeightsOfAnotherFormatAreAWall) {
   EXPECT_EQ(outcome.status, 2);
   // The tokenizer of this Hub is 5,000 letters.
   EXPECT_EQ(codes(outcome),
-            (std::vector<std::string>{"block weights_format", "block tokenizer_class"}))
-      << outcome.text;
+            (std::vector<std::string>{"block weights_format", "block tokenizer_class"}));
   EXPECT_NE(outcome.text.find("file pytorch_model.bin"), std::string::npos) << outcome.text;
 }
 

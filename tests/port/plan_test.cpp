@@ -145,6 +145,17 @@ TEST_F(PlanCommandTest, AWallBlocks) {
   EXPECT_FALSE(fs::exists(port()));
 }
 
+TEST_F(PlanCommandTest, WithoutWeightsThereIsNothingToCompare) {
+  fs::copy(fixture("llama"), temp_.path() / "model", fs::copy_options::recursive);
+  fs::remove(temp_.path() / "model" / "model.safetensors");
+  const Outcome outcome =
+      run_lockstep("plan " + (temp_.path() / "model").string() +
+                   " --without LlamaForCausalLM --output-dir " + temp_.path().string());
+  EXPECT_EQ(outcome.status, 2) << outcome.text;
+  EXPECT_TRUE(has(outcome, "Blocked by a wall, [weights_format]")) << outcome.text;
+  EXPECT_FALSE(fs::exists(port()));
+}
+
 TEST_F(PlanCommandTest, AskedOnATerminalAlone) {
   const std::string command = "plan " + fixture("llama").string() +
                               " --without LlamaForCausalLM --output-dir " + temp_.path().string();
