@@ -50,6 +50,7 @@ BENCHMARK(streams)
     ->Name("storyteller/streams/drawn")
     ->ArgsProduct({{1, 8, 32, 64}, {0}})
     ->Args({32, 1})
+    ->MeasureProcessCPUTime()
     ->Unit(benchmark::kMillisecond)
     ->Apply(spread);
 

@@ -170,8 +170,8 @@ TEST(EngineTest, BFloat16DiffersOnlyWhereTheMarginIsBelowTheFloor) {
     ++n_different;
     printf("  request %zu: token %zu of %zu differs, margin %.3f\n", static_cast<size_t>(id), at,
            text.tokens.size(), text.margins[at]);
-    // Two ulp of a bfloat16 logit between 8 and 16.
-    EXPECT_LE(text.margins[at], 0.125);
+    // One ulp of a bfloat16 logit between 8 and 16; those met with were ties.
+    EXPECT_LE(text.margins[at], 0.0625);
   }
   printf("  %zu of %zu requests differ\n", n_different, sent.size());
 }

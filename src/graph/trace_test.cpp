@@ -319,7 +319,7 @@ TEST_F(TraceTest, AModuleOfAnothersPartsHasItsOwnNameAndForward) {
     if (call.path == "model.block") classes.push_back(call.class_name);
   }
   for (const Node& node : traced.graph.nodes) {
-    const bool is_op = node.kind == NodeKind::kOp && node.op->name == std::string("elementwise");
+    const bool is_op = node.kind == NodeKind::kOp && node.op->name == std::string("activation");
     n_activations += is_op && node.attrs.get_string("fn", "") == "silu" ? 1 : 0;
   }
   EXPECT_EQ(classes, (std::vector<std::string>{"Renamed", "Rewired", "Block", "Block"}));

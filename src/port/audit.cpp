@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
 
@@ -12,8 +11,7 @@
 #include "base/text.h"
 #include "port/claims.h"
 #include "port/delta_notes.h"
-#include "port/family_names.h"
-#include "port/sdk.h"
+#include "port/port_vocabulary.h"
 #include "port/source_text.h"
 
 namespace lockstep::port {
@@ -21,7 +19,6 @@ namespace fs = std::filesystem;
 namespace {
 
 using Verdict = Claim::Verdict;
-using Words = std::set<std::string, std::less<>>;
 
 bool matches(const std::string& text, const char* pattern) {
   static std::map<std::string_view, std::regex> compiled;
@@ -31,33 +28,6 @@ bool matches(const std::string& text, const char* pattern) {
         std::regex(pattern, std::regex::ECMAScript | std::regex::icase | std::regex::optimize);
   }
   return std::regex_search(text, at->second);
-}
-
-bool is_word_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
-
-void collect_words(std::string_view text, Words& words) {
-  for (size_t begin = 0; begin < text.size();) {
-    if (!is_word_char(text[begin])) {
-      ++begin;
-      continue;
-    }
-    size_t end = begin;
-    while (end < text.size() && is_word_char(text[end])) ++end;
-    words.emplace(text.substr(begin, end - begin));
-    begin = end;
-  }
-}
-
-void collect_keys(const nlohmann::json& value, Words& words) {
-  if (value.is_array()) {
-    for (const auto& child : value) collect_keys(child, words);
-  }
-  if (value.is_string()) words.insert(value.get<std::string>());
-  if (!value.is_object()) return;
-  for (const auto& [key, child] : value.items()) {
-    words.insert(key);
-    collect_keys(child, words);
-  }
 }
 
 // A sentence of a paragraph, and where it begins there.
@@ -87,11 +57,8 @@ class Auditor {
   explicit Auditor(const AuditSubject& subject)
       : subject_(subject),
         facts_(claim_facts(subject.trace, subject.config)),
-        names_(registry_, own_and_donor_names()) {
+        words_(subject, facts_.graph) {
     report_.content_hash = subject.port.content_hash();
-    learn_code();
-    learn_words();
-    for (const std::string& word : own_names()) own_.push_back(normalised_name(word));
   }
 
   AuditReport run() {
@@ -114,110 +81,6 @@ class Auditor {
  private:
   std::string relative(const fs::path& file) const {
     return file.lexically_relative(subject_.port.folder).string();
-  }
-
-  // How the model calls itself.
-  std::vector<std::string> own_names() const {
-    const ConfigFile& config = subject_.config;
-    std::vector<std::string> names = {subject_.port.slug,
-                                      family_of_class(subject_.trace.graph.architecture)};
-    for (const char* key : {"model_type", "text_config.model_type"}) {
-      if (config.kind(key) == ConfigFile::Kind::kString) names.push_back(config.get_string(key));
-    }
-    return names;
-  }
-  std::vector<std::string> own_and_donor_names() const {
-    std::vector<std::string> names = own_names();
-    if (subject_.donor != nullptr) names.push_back(subject_.donor->slug);
-    return names;
-  }
-
-  // The port's code, and what it takes from registered architectures.
-  void learn_code() {
-    std::vector<std::string> included;
-    for (const fs::path& source : subject_.port.sources) {
-      const SourceText text = read_source(read_text_file(source));
-      collect_words(text.code, code_);
-      note_includes(text.code, included);
-      learn_notes(relative(source), read_text_file(source));
-    }
-    for (size_t i = 0; i < included.size(); ++i) {
-      lineage_[normalised_name(included[i])] = fmt::format("lockstep/archs/{}.h", included[i]);
-      const fs::path header = sdk() / "lockstep" / "archs" / (included[i] + ".h");
-      if (sdk().empty() || !fs::is_regular_file(header)) continue;
-      const SourceText text = read_source(read_text_file(header));
-      collect_words(text.code, inherited_);
-      note_includes(text.code, included);
-    }
-    if (subject_.donor != nullptr) {
-      lineage_.emplace(normalised_name(subject_.donor->slug), "deltas.json");
-      lineage_.emplace(normalised_name(family_of_class(subject_.donor->class_name)), "deltas.json");
-    }
-  }
-
-  void learn_notes(const std::string& file, const std::string& source) {
-    for (const DeltaNote& note : find_delta_notes(source, file)) {
-      has_todo_ = has_todo_ || note.kind == DeltaNote::Kind::kTodo;
-      if (note.kind != DeltaNote::Kind::kDone) continue;
-      done_.insert(note.number);
-      done_in_[file] = note.number;
-    }
-  }
-
-  static void note_includes(const std::string& code, std::vector<std::string>& included) {
-    static const std::regex pattern(
-        R"(#\s*include\s*["<](?:lockstep/archs/|\.\./)(?:\w+/)?(\w+)\.h[">])");
-    for (std::sregex_iterator at(code.begin(), code.end(), pattern), none; at != none; ++at) {
-      const std::string slug = (*at)[1];
-      if (std::ranges::find(included, slug) == included.end()) included.push_back(slug);
-    }
-  }
-
-  const fs::path& sdk() {
-    if (!sdk_looked_for_) {
-      sdk_looked_for_ = true;
-      try {
-        sdk_ = find_sdk();
-      } catch (const Error&) {
-        sdk_.clear();
-      }
-    }
-    return sdk_;
-  }
-
-  // Everything a comment may speak of besides the code.
-  void learn_words() {
-    const GraphFacts& graph = facts_.graph;
-    structure_.insert(graph.names.begin(), graph.names.end());
-    known_ = structure_;
-    known_.insert(graph.classes.begin(), graph.classes.end());
-    for (const auto& [op, n] : graph.ops) known_.insert(op);
-    for (const Parameter& parameter : subject_.trace.graph.parameters) {
-      collect_words(parameter.path, known_);
-      collect_words(parameter.stored, known_);
-      for (const StoredPart& part : parameter.parts) collect_words(part.stored, structure_);
-      collect_words(parameter.stored, structure_);
-    }
-    for (const Audit::Dropped& drop : subject_.trace.audit.dropped) {
-      collect_words(drop.stored, structure_);
-    }
-    for (const std::string& name : subject_.trace.audit.surplus) collect_words(name, structure_);
-    collect_keys(nlohmann::json::parse(subject_.config.text(), nullptr, false), known_);
-    for (const fs::directory_entry& entry :
-         fs::recursive_directory_iterator(subject_.port.folder)) {
-      known_.insert(entry.path().filename().string());
-      known_.insert(entry.path().stem().string());
-    }
-    if (!sdk().empty()) {
-      for (const char* folder : {"lockstep", "lockstep/nn"}) {
-        std::error_code ignored;
-        for (const auto& entry : fs::directory_iterator(sdk() / folder, ignored)) {
-          if (entry.is_regular_file()) {
-            collect_words(read_source(read_text_file(entry.path())).code, known_);
-          }
-        }
-      }
-    }
   }
 
   void read(const Prose& prose) {
@@ -260,29 +123,6 @@ class Auditor {
         taken_, [&](const auto& span) { return begin < span.second && span.first < end; });
   }
 
-  bool is_own(const std::string& family) const {
-    if (names_.is_registered(family) && std::ranges::find(own_, family) == own_.end() &&
-        std::ranges::none_of(own_,
-                             [&](const std::string& own) { return own.starts_with(family); })) {
-      return false;
-    }
-    return std::ranges::any_of(own_,
-                               [&](const std::string& own) { return is_same_family(own, family); });
-  }
-
-  // Where it is said that the port comes from `family`; empty: nowhere.
-  std::string lineage_of(const std::string& family) const {
-    for (const auto& [name, where] : lineage_) {
-      if (name == family) return where;
-    }
-    for (const auto& [name, where] : lineage_) {
-      const bool is_other =
-          names_.is_registered(family) && names_.is_registered(name) && !name.starts_with(family);
-      if (!is_other && is_same_family(name, family)) return where;
-    }
-    return "";
-  }
-
   bool speaks_of_reference() const {
     return matches(
         sentence_,
@@ -297,7 +137,7 @@ class Auditor {
     const std::string family = normalised_name(match[1].str());
     const auto begin = static_cast<size_t>(match.position(1)) - 9;
     const size_t end = begin + 9 + static_cast<size_t>(match.length(1)) + 3;
-    const bool is_so = is_own(family);
+    const bool is_so = words_.is_own(family);
     put(is_so ? Verdict::kOk : Verdict::kLie, begin, end,
         is_so ? "the model's own reference" : "the reference of another model");
   }
@@ -308,7 +148,7 @@ class Auditor {
     for (std::sregex_iterator at(sentence_.begin(), sentence_.end(), pattern), none; at != none;
          ++at) {
       const auto begin = static_cast<size_t>(at->position());
-      const std::string lineage = lineage_of(normalised_name((*at)[1].str()));
+      const std::string lineage = words_.lineage_of(normalised_name((*at)[1].str()));
       put(lineage.empty() ? Verdict::kStale : Verdict::kOk, begin,
           begin + static_cast<size_t>(at->length()),
           lineage.empty() ? "no source includes it" : fmt::format("by {}", lineage));
@@ -327,12 +167,14 @@ class Auditor {
     std::string open;
     static const std::regex number(R"(\d{1,6})");
     for (std::sregex_iterator at(said.begin(), said.end(), number), none; at != none; ++at) {
-      if (!done_.contains(std::stoi(at->str()))) open += (open.empty() ? "" : ", ") + at->str();
+      if (!words_.done.contains(std::stoi(at->str())))
+        open += (open.empty() ? "" : ", ") + at->str();
     }
-    const auto here = done_in_.find(file_);
+    const auto here = words_.done_in.find(file_);
     if (!open.empty()) {
       put(Verdict::kLie, begin, end, fmt::format("no source says that delta {} is done", open));
-    } else if (std::tolower(static_cast<unsigned char>(said[0])) == 'n' && here != done_in_.end()) {
+    } else if (std::tolower(static_cast<unsigned char>(said[0])) == 'n' &&
+               here != words_.done_in.end()) {
       put(Verdict::kStale, begin, end,
           fmt::format("{} says that delta {} is done", file_, here->second));
     } else {
@@ -341,7 +183,7 @@ class Auditor {
   }
 
   void read_names() {
-    for (const FamilyMention& mention : names_.find(sentence_)) {
+    for (const FamilyMention& mention : words_.names.find(sentence_)) {
       const std::string words = sentence_.substr(mention.begin, mention.end - mention.begin);
       if (mention.is_class) {
         judge_class(mention, words);
@@ -364,17 +206,17 @@ class Auditor {
     const auto say = [&](Verdict verdict, const std::string& evidence) {
       put(verdict, mention.begin, mention.end, evidence);
     };
-    const std::string lineage = lineage_of(mention.family);
+    const std::string lineage = words_.lineage_of(mention.family);
     if (facts_.graph.classes.contains(words) || words == subject_.trace.graph.architecture) {
       say(Verdict::kOk, "a class of the traced graph");
-    } else if (code_.contains(words)) {
+    } else if (words_.code.contains(words)) {
       say(Verdict::kOk, "in the port's code");
-    } else if (is_own(mention.family)) {
+    } else if (words_.is_own(mention.family)) {
       say(Verdict::kOk, "a class of the model's own reference");
     } else if (is_denied_at(sentence_, mention.begin)) {
       say(Verdict::kOk, "said not to be");
     } else if (!lineage.empty()) {
-      const bool is_origin = is_told_as_origin() || inherited_.contains(words);
+      const bool is_origin = is_told_as_origin() || words_.inherited.contains(words);
       say(is_origin ? Verdict::kOk : Verdict::kStale,
           is_origin ? fmt::format("of what the port is derived from ({})", lineage)
                     : fmt::format("neither the code nor the traced graph has {}", words));
@@ -390,7 +232,7 @@ class Auditor {
     const std::string before = sentence_.substr(0, mention.begin);
     return matches(
                after,
-               R"(^('s\b|’s|::|s'|[- ](has|have|uses|does|did|applies|rotates|keeps|puts|adds|reads|norms|stores)\b))") ||
+               R"(^('s\b|’s|::|s'| (with|without|plus|but|minus)\b|[- ](has|have|uses|does|did|applies|rotates|keeps|puts|adds|reads|norms|stores)\b))") ||
            is_denied_at(sentence_, mention.begin) || matches(before, R"([`/<"]$)");
   }
 
@@ -404,15 +246,15 @@ class Auditor {
     const auto say = [&](Verdict verdict, const std::string& evidence) {
       put(verdict, mention.begin, mention.end, evidence);
     };
-    if (is_own(mention.family)) return;
-    const std::string lineage = lineage_of(mention.family);
+    if (words_.is_own(mention.family)) return;
+    const std::string lineage = words_.lineage_of(mention.family);
     if (!lineage.empty()) {
       const bool is_reused =
           matches(sentence_, R"(\b(inherits?|reuses?|subclass\w*|includes?)\b)") &&
           !is_denied_at(sentence_, mention.begin);
       if (!is_told_as_origin() && !is_owner(mention)) {
         say(Verdict::kLie, fmt::format("names the donor ({}) as if it were this model", lineage));
-      } else if (is_reused && lineage == "deltas.json" && !code_.contains(words)) {
+      } else if (is_reused && lineage == "deltas.json" && !words_.code.contains(words)) {
         say(Verdict::kStale, fmt::format("no source includes lockstep/archs/{}.h", mention.family));
       } else {
         say(Verdict::kOk, lineage == "deltas.json" ? "the donor of deltas.json"
@@ -454,8 +296,8 @@ class Auditor {
             R"(\bdonor('s)?( (has|have|uses|does|applies|rotates|keeps|puts|adds|reads|norms))?( \S+){0,4} ?$)")) {
       return true;
     }
-    for (const FamilyMention& mention : names_.find(before)) {
-      if (is_own(mention.family)) continue;
+    for (const FamilyMention& mention : words_.names.find(before)) {
+      if (words_.is_own(mention.family)) continue;
       const std::string head = before.substr(0, mention.begin);
       const std::string rest = before.substr(mention.end);
       if (matches(head, R"(\b(as|like|from|of)( the)? ?$)")) continue;
@@ -528,9 +370,10 @@ class Auditor {
       const bool is_module = matches(
           part,
           R"((^|_)(norm|layernorm|proj|mlp|attn|experts?|gate|router|embedding|embeddings)$)");
-      const bool is_there = structure_.contains(part) || code_.contains(part) ||
-                            (!is_module && (known_.contains(part) || inherited_.contains(part)));
-      const bool is_key = known_.contains(part) &&
+      const bool is_there =
+          words_.structure.contains(part) || words_.code.contains(part) ||
+          (!is_module && (words_.known.contains(part) || words_.inherited.contains(part)));
+      const bool is_key = words_.known.contains(part) &&
                           subject_.config.text().find("\"" + part + "\"") != std::string::npos;
       if (!is_there && !is_key) unknown = part;
     }
@@ -558,23 +401,15 @@ class Auditor {
       const auto begin = static_cast<size_t>(at->position());
       const size_t end = begin + static_cast<size_t>(at->length());
       if (is_taken(begin, end)) continue;
-      put(has_todo_ ? Verdict::kOk : Verdict::kStale, begin, end,
-          has_todo_ ? "a TODO of the sources says what" : "no TODO is left in the sources");
+      put(words_.has_todo ? Verdict::kOk : Verdict::kStale, begin, end,
+          words_.has_todo ? "a TODO of the sources says what" : "no TODO is left in the sources");
     }
   }
 
   const AuditSubject& subject_;
-  const Registry registry_;
   ClaimFacts facts_;
-  FamilyNames names_;
+  PortVocabulary words_;
   AuditReport report_;
-  std::vector<std::string> own_;                // normalised
-  std::map<std::string, std::string> lineage_;  // normalised family -> where that is said
-  Words code_, inherited_, structure_, known_;
-  fs::path sdk_;
-  bool sdk_looked_for_ = false, has_todo_ = false;
-  std::set<int> done_;                  // deltas that a source says are done
-  std::map<std::string, int> done_in_;  // file -> one of them
   // Of the sentence at hand.
   std::string file_, sentence_;
   const Prose* place_ = nullptr;

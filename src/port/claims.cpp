@@ -153,7 +153,10 @@ Answer stored_dtype(const ClaimFacts& f, const Match& m) {
   return {said == f.stored_dtype ? 1u : 0u, 1, fmt::format("most weights are {}", f.stored_dtype)};
 }
 
-Answer no_bias(const ClaimFacts& f, const Match&) {
+Answer no_bias(const ClaimFacts& f, const Match& m) {
+  // Of a norm it says nothing about products.
+  const std::string before = m.prefix().str();
+  if (std::regex_search(before, std::regex(R"(norm\w*( \w+)? $)", kIcase))) return {0, 0, ""};
   const bool has = f.graph.has_attention_bias || f.graph.has_mlp_bias;
   return {has ? 0u : 1u, 1, has ? "products of the graph have biases" : "no product has a bias"};
 }
@@ -417,6 +420,31 @@ bool overlaps(const std::vector<FoundClaim>& found, size_t begin, size_t end) {
                              [&](const FoundClaim& c) { return begin < c.end && c.begin < end; });
 }
 
+// "optional sinks", "tied or not", "rotation or ALiBi": true where one of the ways is taken.
+void accept_options(std::string_view sentence, std::vector<FoundClaim>& found) {
+  std::vector<bool> is_option(found.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    FoundClaim& claim = found[i];
+    if (claim.holds || claim.is_denied) continue;
+    is_option[i] = has(sentence.substr(0, claim.begin),
+                       R"(\b(optional(ly)?|may|might|either|if|unless)\b[^,;:()]{0,40}$)") ||
+                   has(sentence.substr(claim.end), R"(^[^,;:()]{0,20} or not\b)");
+    for (const FoundClaim& other : found) {
+      if (!other.holds || other.is_denied) continue;
+      const size_t begin = std::min(claim.end, other.end), end = std::max(claim.begin, other.begin);
+      if (begin >= end) continue;
+      const std::string_view between = sentence.substr(begin, end - begin);
+      is_option[i] = is_option[i] || (between.find(" or ") != std::string_view::npos &&
+                                      between.find_first_of(";:()") == std::string_view::npos);
+    }
+  }
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (!is_option[i]) continue;
+    found[i].holds = true;
+    found[i].evidence += "; said as an option";
+  }
+}
+
 void collect_numbers(const nlohmann::json& value, ClaimFacts& facts) {
   if (!value.is_object()) return;
   for (const auto& [key, child] : value.items()) {
@@ -485,6 +513,7 @@ std::vector<FoundClaim> find_claims(std::string_view sentence, const ClaimFacts&
       const size_t end = begin + static_cast<size_t>(at->length());
       if (overlaps(found, begin, end)) continue;
       const Answer answer = rule.ask(facts, *at);
+      if (answer.evidence.empty()) continue;
       FoundClaim claim{begin, end, is_denied_at(sentence, begin), false, answer.evidence};
       if (claim.is_denied) {
         claim.holds = answer.with == 0 || (speaks_of_layers(sentence) && answer.with < answer.all);
@@ -495,6 +524,7 @@ std::vector<FoundClaim> find_claims(std::string_view sentence, const ClaimFacts&
     }
   }
   std::ranges::sort(found, {}, &FoundClaim::begin);
+  accept_options(sentence, found);
   return found;
 }
 

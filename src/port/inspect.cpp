@@ -87,8 +87,8 @@ bool is_ignored(const std::string& path) {
 // What the runtime takes from config.json, whatever the architecture.
 std::string runtime_use(const std::string& path) {
   const std::string name = path.substr(path.rfind('.') + 1);
-  if (name == "dtype" || name == "torch_dtype") return "runtime: the type between modules";
-  if (name == "max_position_embeddings") return "runtime: how long a context may be";
+  if (name == "dtype" || name == "torch_dtype") return "runtime: the activations";
+  if (name == "max_position_embeddings") return "runtime: longest context";
   return "";
 }
 
@@ -176,13 +176,17 @@ class Rows {
       row.state = State::kDelta;
       row.kind = delta->kind;
       row.where = fmt::format("delta {}: {}", delta->number, delta->part);
+    } else if (key.node->kind == Kind::kNull) {
+      row.state = State::kDefault;  // As if it were absent.
     } else if (is_ignored(key.path) && read == nullptr) {
       row.state = State::kIgnored;
     } else if (read == nullptr && !runtime_use(key.path).empty()) {
       row.where = runtime_use(key.path);
     } else if (is_unread(key.path) || (read == nullptr && !use_.is_own && row.where.empty())) {
       row.state = State::kUnread;
-      row.where = key.node->kind == Kind::kObject ? "not of the text model" : "";
+      row.where = key.path.find("quantization_config") != std::string::npos ? "see check-walls"
+                  : key.node->kind == Kind::kObject ? "not of the text model"
+                                                    : "";
       row.kind = structural(key) ? Delta::Kind::kStructural : Delta::Kind::kCosmetic;
     } else {
       row.state = !row.standard.empty() && is_same_value(row.value, row.standard) ? State::kDefault

@@ -45,8 +45,8 @@ ModelSize size_of(const ModelFacts& facts, const ConfigKeys& keys) {
     stored.parameters += static_cast<double>((entry.end - entry.begin) / dtype_size(entry.dtype));
   }
   stored.evidence =
-      fmt::format("{}, {:.2f} billion parameters", counted(facts.tensors.tensors.size(), "tensor"),
-                  stored.parameters / 1e9);
+      fmt::format("{}, {} parameters", counted(facts.tensors.tensors.size(), "tensor"),
+                  in_words(stored.parameters));
 
   // Of a decoder: attention of four square matrices, an MLP of three, once or once an expert.
   const double width = count(keys, {"hidden_size", "n_embd", "d_model", "dim"}, 0);

@@ -12,6 +12,19 @@
 
 namespace lockstep::port {
 
+/// A weight that the donor reads and the checkpoint stores otherwise: its rows are those of
+/// `parts`, one after the other.
+struct WeightStep {
+  struct Rows {
+    std::string stored;
+    int64_t begin = 0, end = 0;  // 0, 0: all
+  };
+  std::string pattern;  // "model.layers.*.self_attn.qkv_proj.weight", one number at most
+  std::vector<int64_t> shape;
+  std::vector<Rows> parts;  // patterns as well
+  int delta = 0;
+};
+
 /// What the sources are made of.
 struct PortPlan {
   std::string slug, class_name;
@@ -21,6 +34,7 @@ struct PortPlan {
   std::vector<ConfigMask> masks;
   /// Patterns of stored tensors that the donor does not read, with the delta they belong to.
   std::vector<std::pair<std::string, int>> unread_tensors;
+  std::vector<WeightStep> weight_steps;
   std::string wrapper_key;  // of a wrapper: where the text model's keys lie; else empty
   std::string encoding;     // of the stored weights: "bfloat16"
   int unwraps = 0;          // the number of the delta that reading a wrapper's text part is

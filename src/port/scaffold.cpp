@@ -18,6 +18,7 @@
 #include "port/reference_structure.h"
 #include "port/sdk.h"
 #include "port/topics.h"
+#include "port/weight_steps.h"
 #include "tensor/dtype.h"
 
 namespace lockstep::port {
@@ -139,6 +140,12 @@ Delta unforeseen(const char* part, std::string reference, std::string donor, std
 
 void note_unread_tensors(const Audit& audit, PortPlan& plan) {
   std::set<std::string> seen;
+  for (WeightStep& step : plan.weight_steps) {
+    step.delta = delta_with(plan.report, &Delta::tensors, step.pattern,
+                            unforeseen("weights", "stores it otherwise", "reads " + step.pattern,
+                                       "have the reference's parts"));
+    for (const WeightStep::Rows& rows : step.parts) seen.insert(rows.stored);
+  }
   for (const std::string& name : audit.surplus) {
     const std::string pattern = pattern_of(name);
     if (!seen.insert(pattern).second) continue;
@@ -198,10 +205,14 @@ PortPlan plan_of(const ModelFacts& facts, DonorReport report, const ScaffoldOpti
       .report = std::move(report),
       .masks = std::move(traced.masks),
       .unread_tensors = {},
+      .weight_steps = {},
       .wrapper_key = candidate.wrapper_key,
       .encoding = encoding_of(candidate.headers)};
   note_masks(plan);
-  if (traced.trace) note_unread_tensors(traced.trace->audit, plan);
+  if (traced.trace) {
+    plan.weight_steps = find_weight_steps(traced.trace->audit, candidate.headers);
+    note_unread_tensors(traced.trace->audit, plan);
+  }
   note_wrapper(plan);
   return plan;
 }

@@ -103,6 +103,36 @@ std::string unwrapping_note(const PortPlan& plan) {
   return "";
 }
 
+// A pattern as an expression: "a.*.b" -> "a." + std::to_string(i) + ".b".
+std::string expression_of(const std::string& pattern) {
+  const size_t at = pattern.find('*');
+  if (at == std::string::npos) return cpp_literal(pattern);
+  return fmt::format("{} + std::to_string(i) + {}", cpp_literal(pattern.substr(0, at)),
+                     cpp_literal(pattern.substr(at + 1)));
+}
+
+// The donor's weight made of what is stored, in every layer.
+std::string step_code(const WeightStep& step) {
+  const bool is_layered = step.pattern.find('*') != std::string::npos;
+  std::string out = wrapped("  ", fmt::format("TODO(delta {}):", step.delta),
+                            "the donor reads as one what is stored otherwise, or parts of it");
+  std::string indent = "  ";
+  if (is_layered) {
+    out += "  for (int64_t i = 0; i < c.layers(\"num_hidden_layers\", 1); ++i) {\n";
+    indent += "  ";
+  }
+  out += fmt::format("{}b.parameter_of({}, {{{}}},\n{}    {{", indent, expression_of(step.pattern),
+                     fmt::join(step.shape, ", "), indent);
+  for (const WeightStep::Rows& rows : step.parts) {
+    const bool is_first = &rows == &step.parts.front();
+    out += fmt::format("{}{{{}", is_first ? "" : fmt::format(",\n{}     ", indent),
+                       expression_of(rows.stored));
+    if (rows.end != 0) out += fmt::format(", {}, {}", rows.begin, rows.end);
+    out += "}";
+  }
+  return out + "});\n" + (is_layered ? "  }\n" : "");
+}
+
 }  // namespace
 
 std::string cpp_literal(const std::string& text) {
@@ -183,7 +213,8 @@ std::string weight_adapters(const PortPlan& plan) {
       "/// Names the stored tensors that are not read, and why. Weights that are stored otherwise "
       "than\n"
       "/// their module says are parameters of parts where they are used (Builder::parameter_of).\n"
-      "inline void weight_steps(const Scope& s) {\n  Builder& b = s.builder();\n";
+      "inline const Scope& weight_steps(const Scope& s, const Config&" +
+      std::string(plan.weight_steps.empty() ? "" : " c") + ") {\n  Builder& b = s.builder();\n";
   const auto drops = donor_drops(plan);
   if (!drops.empty()) out += "  // The donor's.\n";
   for (const auto& [pattern, reason] : drops) {
@@ -194,7 +225,8 @@ std::string weight_adapters(const PortPlan& plan) {
         "  b.drop({},\n         \"TODO(delta {}): stored, and read by no part of this port\");\n",
         cpp_literal(pattern), number);
   }
-  return out + fmt::format("}}\n\n}}  // namespace lockstep::{}\n", plan.space());
+  for (const WeightStep& step : plan.weight_steps) out += step_code(step);
+  return out + fmt::format("  return s;\n}}\n\n}}  // namespace lockstep::{}\n", plan.space());
 }
 
 std::string arch_source(const PortPlan& plan) {
@@ -209,8 +241,8 @@ std::string arch_source(const PortPlan& plan) {
   }
   out += fmt::format(
       "struct Port : {0} {{\n"
-      "  Port(const Scope& s, const Config& c) : {0}(s, readable(c)) {{ weight_steps(s); "
-      "}}\n}};\n\n",
+      "  Port(const Scope& s, const Config& c) : {0}(weight_steps(s, c), readable(c)) "
+      "{{}}\n}};\n\n",
       plan.class_name);
   std::string model = fmt::format("lockstep::{}::Port", plan.space());
   if (is_wrapper) {

@@ -1,6 +1,8 @@
 // What the checks behind find_walls() share: the model's facts, and what is said of it.
 #pragma once
 
+#include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,9 +23,18 @@ struct WallContext {
   /// And every tensor fits.
   bool is_complete = false;
   std::string refusal;  // why the architecture does not take config.json
+  /// Of a traced one: the keys it asked for, and whether it is the text model of a wrapper.
+  std::set<std::string> read;
+  bool is_backbone = false;
 
   WallContext(const ModelFacts& f, const Registry& r);
 
+  /// The first key that is on and for which `wanted` holds. Of a traced architecture, one that it
+  /// does not read: what it reads, it computes.
+  const ConfigKey* first(const std::function<bool(const ConfigKey&)>& wanted) const;
+  /// Of a traced architecture a key that nobody reads is no wall: transformers' class of that name
+  /// does not read it, either.
+  Wall::Level block() const { return is_traced ? Wall::Level::kWarn : Wall::Level::kBlock; }
   /// The first tensor whose name matches one of the patterns, for evidence; empty for none.
   std::string tensor(std::initializer_list<std::string_view> patterns) const;
   bool has_file(std::string_view name) const;

@@ -39,13 +39,26 @@ WallContext::WallContext(const ModelFacts& f, const Registry& r)
   if (architecture == nullptr) return;
   // Of its own, so that what is read here does not count as read elsewhere.
   const ConfigFile config = ConfigFile::parse(f.config.text(), f.config.file());
+  ConfigReads reads;
   try {
-    const Trace traced = trace(*architecture, config, f.headers(), DType::kFloat32);
+    const Trace traced = trace(*architecture, config, f.headers(), DType::kFloat32, &reads);
     is_traced = true;
     is_complete = traced.audit.holds();
+    for (const ConfigReads::Read& one : reads.reads) read.insert(one.path);
+    const std::string text = keys.text_root() + ".";
+    const auto is_inside = [&](const std::string& path) { return path.starts_with(text); };
+    is_backbone = traced.graph.find_call("model.language_model").has_value() ||
+                  (text.size() > 1 && std::ranges::any_of(read, is_inside));
   } catch (const Error& error) {
     refusal = error.message();
   }
+}
+
+const ConfigKey* WallContext::first(const std::function<bool(const ConfigKey&)>& wanted) const {
+  return keys.first([&](const ConfigKey& key) {
+    if (is_traced && (key.name == "model_type" || read.contains(key.path))) return false;
+    return wanted(key);
+  });
 }
 
 std::string WallContext::tensor(std::initializer_list<std::string_view> patterns) const {

@@ -132,7 +132,7 @@ const std::vector<Recurrence>& recurrences() {
        {}},
       {"Mamba's scan",
        "ssd_scan",
-       {"mamba", "ssm", "d_state", "time_step_rank", "hybrid_override_pattern"},
+       {"mamba", "ssm", "d_state", "time_step_rank", "state_size", "hybrid_override_pattern"},
        {"mamba", "jamba", "zamba", "bamba", "falcon_h1", "nemotron_h", "plamo2"},
        {"mamba", "ssm"},
        {"*.mamba.*", "*.A_log", "*.ssm*"}},
@@ -169,9 +169,9 @@ bool is_layer_list(const ConfigKey& key) {
 
 // The evidence for one kind of recurrence; empty where there is none.
 std::string evidence_of(const Recurrence& kind, const WallContext& context) {
-  const ConfigKey* key = context.keys.first([&](const ConfigKey& k) {
+  const ConfigKey* key = context.first([&](const ConfigKey& k) {
     if (k.name == "model_type") return is_model_type(k.text(), kind.model_types);
-    if (contains_any(k.name, kind.keys)) return true;
+    if (contains_any(k.name, kind.keys)) return !k.name.ends_with("dtype");
     if (kind.name == kLightning && lists_lightning(k)) return true;
     if (!is_layer_list(k)) return false;
     return std::ranges::any_of(k.node->elements, [&](const JsonNodePtr& element) {
@@ -180,6 +180,7 @@ std::string evidence_of(const Recurrence& kind, const WallContext& context) {
     });
   });
   if (key != nullptr) return key->shown();
+  if (context.is_traced) return "";
   for (const std::string_view pattern : kind.tensors) {
     const std::string name = context.tensor({pattern});
     if (!name.empty()) return "tensor " + name;
@@ -231,22 +232,20 @@ std::string layer_without_router(const WallContext& context) {
 }  // namespace
 
 void check_positions(const WallContext& context, Walls& walls) {
-  if (context.is_traced) return;
-  if (const ConfigKey* key = context.keys.first(says_relative)) {
+  if (const ConfigKey* key = context.first(says_relative)) {
     walls.push_back(
         {Level::kBlock, "alibi",
          "positions enter the scores as learned or bucketed biases: no kernel adds them",
          key->shown(),
          "this build has rotary, learned absolute and ALiBi positions: choose a model "
          "with one of them, or add the bias to the attention op (src/ops/attention)"});
-  } else if (const ConfigKey* alibi = context.keys.first(says_alibi)) {
-    const bool has_op = find_op("attention") != nullptr;
-    walls.push_back({has_op ? Level::kWarn : Level::kBlock, "alibi",
+  } else if (const ConfigKey* alibi = context.first(says_alibi)) {
+    walls.push_back({find_op("attention") == nullptr ? context.block() : Level::kWarn, "alibi",
                      "positions by ALiBi: the attention op adds them, a rotary donor does not",
                      alibi->shown(),
                      "hand step.attend() the slopes of lockstep/nn/alibi.h, as bloom and falcon "
                      "do; begin the port from one of them"});
-  } else if (const ConfigKey* rope = context.keys.first(is_unknown_rope)) {
+  } else if (const ConfigKey* rope = context.first(is_unknown_rope)) {
     walls.push_back({Level::kWarn, "alibi",
                      "a rotary scaling that lockstep/nn/rope_config.h does not read", rope->shown(),
                      rope->text() == "mrope"
@@ -256,12 +255,11 @@ void check_positions(const WallContext& context, Walls& walls) {
 }
 
 void check_recurrence(const WallContext& context, Walls& walls) {
-  if (context.is_traced) return;
   for (const Recurrence& kind : recurrences()) {
     const std::string evidence = evidence_of(kind, context);
     if (evidence.empty()) continue;
     if (find_op(kind.op) == nullptr) {
-      walls.push_back({Level::kBlock, "ssm_or_recurrence",
+      walls.push_back({context.block(), "ssm_or_recurrence",
                        fmt::format("layers of {}: this build has no op for it", kind.name),
                        evidence,
                        "write the op first (CONTRIBUTING.md, src/ops), with its reference loop as "
@@ -280,14 +278,15 @@ void check_recurrence(const WallContext& context, Walls& walls) {
 }
 
 void check_shared_router(const WallContext& context, Walls& walls) {
-  const ConfigKey* key = context.keys.first([](const ConfigKey& k) {
-    constexpr std::array<std::string_view, 6> kNames = {"shared_rout",  "share_rout",
-                                                        "router_shar",  "routers_shar",
-                                                        "routing_shar", "shared_gate_across"};
-    return contains_any(k.name, kNames);
+  const ConfigKey* key = context.first([](const ConfigKey& k) {
+    // "shared_expert" is of another matter.
+    const bool is_shared =
+        contains(k.name, "shar") || contains(k.name, "tie") || contains(k.name, "cross_layer");
+    return is_shared && contains(k.name, "rout") && !contains(k.name, "expert");
   });
-  const std::string evidence = key != nullptr ? key->shown() : layer_without_router(context);
-  if (evidence.empty() || context.is_complete) return;
+  std::string evidence = key == nullptr ? "" : key->shown();
+  if (evidence.empty() && !context.is_complete) evidence = layer_without_router(context);
+  if (evidence.empty()) return;
   walls.push_back({Level::kWarn, "shared_router",
                    "one router serves several layers: no registered architecture has that",
                    evidence,
@@ -296,17 +295,17 @@ void check_shared_router(const WallContext& context, Walls& walls) {
 }
 
 void check_indexer(const WallContext& context, Walls& walls) {
-  const ConfigKey* key = context.keys.first([](const ConfigKey& k) {
+  const ConfigKey* key = context.first([](const ConfigKey& k) {
     return contains(k.name, "indexer") || k.name.starts_with("index_") ||
            k.name.starts_with("dsa_") || k.name.starts_with("nsa_") || k.name == "use_nsa" ||
            k.name == "use_dsa" || k.name.starts_with("moba_");
   });
   std::string evidence = key == nullptr ? "" : key->shown();
-  if (evidence.empty()) evidence = context.tensor({"*.indexer.*", "*indexer*"});
-  if (evidence.empty() || context.is_complete) return;
+  if (evidence.empty() && !context.is_complete) evidence = context.tensor({"*indexer.*"});
+  if (evidence.empty()) return;
   const double most = context.keys.number("index_topk", 0);
   walls.push_back(
-      {context.is_traced ? Level::kWarn : Level::kBlock, "indexer",
+      {context.block(), "indexer",
        "attention to the keys that an indexer chooses: no kernel does that", evidence,
        most > 0 ? fmt::format("up to {} tokens every key is chosen: a port with full attention "
                               "that refuses longer contexts is exact there",

@@ -100,7 +100,7 @@ void check_encoder_decoder(const WallContext& context, Walls& walls) {
                                  "mbart",    "pegasus",    "marian",         "whisper",
                                  "m2m_100",  "longt5",     "fsmt",           "prophetnet",
                                  "nllb_moe", "blenderbot", "encoder_decoder"};
-  const ConfigKey* key = context.keys.first([&](const ConfigKey& k) {
+  const ConfigKey* key = context.first([&](const ConfigKey& k) {
     if (k.name == "is_encoder_decoder" || k.name == "num_decoder_layers") return true;
     if (k.name == "encoder_layers" || k.name == "num_encoder_layers") return is_count(k);
     if (k.name == "add_cross_attention") return true;
@@ -109,24 +109,24 @@ void check_encoder_decoder(const WallContext& context, Walls& walls) {
     return k.name == "model_type" && std::ranges::any_of(kTypes, is_type);
   });
   std::string evidence = key == nullptr ? "" : key->shown();
-  if (evidence.empty() && sense_evidence(context).empty()) {
+  if (evidence.empty() && !context.is_complete && sense_evidence(context).empty()) {
     const std::string encoder = context.tensor({"encoder.*", "model.encoder.layers.*"});
     const std::string decoder = context.tensor({"decoder.*", "model.decoder.*"});
     if (!encoder.empty() && !decoder.empty()) evidence = "tensor " + encoder;
   }
-  if (evidence.empty() || context.is_complete) return;
-  walls.push_back({level(context), "encoder_decoder",
+  if (evidence.empty()) return;
+  walls.push_back({context.block(), "encoder_decoder",
                    "an encoder beside the decoder: this build runs decoders alone", evidence,
                    "choose a decoder of the family; attention to an encoder's output has no op and "
                    "the server no second input"});
 }
 
 void check_multimodal(const WallContext& context, Walls& walls) {
-  if (context.is_complete) return;
+  if (context.is_backbone) return;
   const std::string evidence = sense_evidence(context);
   if (evidence.empty()) return;
   if (is_two_encoders(context) || !has_text_sizes(context.keys)) {
-    walls.push_back({level(context), "multimodal",
+    walls.push_back({context.block(), "multimodal",
                      "no part of it is a language model: there is no text backbone to port",
                      evidence, "this build writes text; choose a model that does"});
     return;
@@ -151,7 +151,7 @@ void check_diffusion(const WallContext& context, Walls& walls) {
   std::string evidence;
   if (context.has_file("model_index.json")) evidence = "file model_index.json";
   if (evidence.empty()) {
-    const ConfigKey* key = context.keys.first([&](const ConfigKey& k) {
+    const ConfigKey* key = context.first([&](const ConfigKey& k) {
       return contains(k.name, "diffusion") || k.name == "_diffusers_version" ||
              contains(k.name, "noise_schedule") || contains(k.name, "denois") ||
              (k.name == "_class_name" && k.node->kind == Kind::kString);
@@ -169,8 +169,8 @@ void check_diffusion(const WallContext& context, Walls& walls) {
   if (evidence.empty() && contains(class_name, "diffusion")) {
     evidence = "architectures.0 = \"" + context.facts.class_name + "\"";
   }
-  if (evidence.empty() || context.is_complete) return;
-  walls.push_back({level(context), "diffusion",
+  if (evidence.empty()) return;
+  walls.push_back({context.block(), "diffusion",
                    "it writes by denoising, not one token after the other", evidence,
                    "attention here is causal and generation goes token by token; choose an "
                    "autoregressive model"});

@@ -161,7 +161,7 @@ void check_quantised_weights(const WallContext& context, Walls& walls) {
   } else if (context.facts.no_tensors.find("dtype") != std::string::npos) {
     // A type that the format has and DType lacks: F4, F8_E8M0, ...
     evidence = context.facts.no_tensors;
-  } else if (context.facts.tensors.tensors.empty()) {
+  } else {
     const Scheme scheme = scheme_of(context);
     const bool is_stored = !scheme.method().empty() && scheme.method() != kOnTheFly;
     if (is_stored) evidence = fmt::format("{}: {}", scheme.source, scheme.method());

@@ -74,6 +74,10 @@ Choice Api::Generation::take(size_t choice, TokenEvent&& event, const ServedMode
   part.token_ids = std::move(delta.token_ids);
   part.records.insert(part.records.end(), std::make_move_iterator(delta.records.begin()),
                       std::make_move_iterator(delta.records.end()));
+  if (request->streaming.continuous_usage_stats) {
+    part.usage =
+        Usage{static_cast<int64_t>(prompts[prompt_of(choice)].ids.size()), output.n_tokens(), 0};
+  }
   if (delta.finished) {
     part.finish_reason = std::move(delta.finish_reason);
     part.stop_reason = std::move(delta.stop_reason);

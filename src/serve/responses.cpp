@@ -61,8 +61,12 @@ void add_finish(const GenerationRequest& request, const Choice& choice, Json& ou
   if (request.return_token_ids) out["token_ids"] = choice.token_ids;
 }
 
-void add_stream_usage(const GenerationRequest& request, Json& out) {
-  if (request.streaming.include_usage) out["usage"] = nullptr;
+void add_stream_usage(const GenerationRequest& request, const Choice& choice, Json& out) {
+  if (choice.usage.has_value()) {
+    out["usage"] = choice.usage->json(false);
+  } else if (request.streaming.include_usage) {
+    out["usage"] = nullptr;
+  }
 }
 
 }  // namespace
@@ -173,7 +177,7 @@ Json completion_chunk(const AnswerHead& head, const ServedModel& model,
     part["prompt_token_ids"] = choice.prompt_token_ids;
   }
   out["choices"] = Json::array({std::move(part)});
-  add_stream_usage(request, out);
+  add_stream_usage(request, choice, out);
   return out;
 }
 
@@ -216,7 +220,7 @@ Json chat_chunk(const AnswerHead& head, const ServedModel& model, const Generati
                          : Json();
   add_finish(request, choice, part);
   out["choices"] = Json::array({std::move(part)});
-  add_stream_usage(request, out);
+  add_stream_usage(request, choice, out);
   return out;
 }
 

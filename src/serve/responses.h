@@ -40,6 +40,7 @@ struct Choice {
   Json stop_reason;
   Json prompt_logprobs;  // as prompt_logprobs_json(); null: not asked for
   std::vector<ToolCall> tool_calls;
+  std::optional<Usage> usage;  // of this answer so far, in streams that ask for it all the time
 };
 
 /// How records are written: tokens as text, or as "token_id:7".

@@ -19,7 +19,8 @@ class HubPortTest : public HubTest {
   }
   static std::vector<std::string> codes(const Outcome& outcome) {
     std::vector<std::string> found;
-    for (const json& finding : json::parse(outcome.text)["findings"]) {
+    const json report = json::parse(outcome.text);
+    for (const json& finding : report["findings"]) {
       found.push_back(finding["level"].get<std::string>() + " " +
                       finding["code"].get<std::string>());
     }

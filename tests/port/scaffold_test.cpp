@@ -67,7 +67,8 @@ void expect_all_open(const Scaffolded& made) {
 
 TEST_F(ScaffoldTest, EveryDonorInBothForms) {
   ::setenv("CXX", "/no/compiler", 1);  // sources alone
-  for (const Registry::Entry& entry : Registry().entries()) {
+  const Registry registry;
+  for (const Registry::Entry& entry : registry.entries()) {
     const std::string donor = entry.architecture->slug;
     for (const auto form : {ScaffoldOptions::Form::kInheriting, ScaffoldOptions::Form::kFullCopy}) {
       const Scaffolded made = scaffold(options(donor, form));
@@ -109,7 +110,11 @@ TEST_F(ScaffoldTest, WhatFitsIsTracedAndWhatDoesNotIsNamed) {
   EXPECT_TRUE(near.audit.holds()) << near.audit.missing.size();
   EXPECT_NE(near.no_golden.find("/no/python"), std::string::npos) << near.no_golden;
   EXPECT_FALSE(fs::exists(near.folder / "tests"));
-  const Scaffolded other = scaffold(options("phi3"));
+  // Its projections are joined of those that are stored.
+  const Scaffolded joined = scaffold(options("phi3"));
+  EXPECT_TRUE(joined.audit.holds()) << joined.dry_build_fault;
+  EXPECT_FALSE(joined.report.deltas.empty());
+  const Scaffolded other = scaffold(options("olmo2"));
   EXPECT_EQ(other.dry_build_fault, "");
   EXPECT_TRUE(other.audit.surplus.empty());
   EXPECT_FALSE(other.audit.missing.empty());

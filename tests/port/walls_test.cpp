@@ -407,6 +407,27 @@ TEST(WallsTest, RegisteredTextModelIsNamedForAWrapper) {
   EXPECT_NE(wall->way_out.find("TextBackbone<llama::LlamaForCausalLM>"), std::string::npos);
 }
 
+TEST(WallsTest, WhatARegisteredClassDoesNotReadIsSaid) {
+  for (const auto& [name, value] : std::map<std::string, Json>{{"alibi", true},
+                                                               {"index_topk", 8},
+                                                               {"is_encoder_decoder", true},
+                                                               {"share_router", true},
+                                                               {"mamba_d_state", 16},
+                                                               {"vision_config", {{"depth", 2}}}}) {
+    TempDir temp;
+    for (const char* file : {"model.safetensors", "tokenizer.json", "tokenizer_config.json"}) {
+      fs::copy_file(fixture("llama") / file, temp.path() / file);
+    }
+    Json config = read_json(fixture("llama") / "config.json");
+    config[name] = value;
+    write_text(temp.path() / "config.json", config.dump());
+    const std::vector<Wall> walls = walls_of(temp.path());
+    ASSERT_EQ(walls.size(), 1u) << name << "\n" << shown(walls);
+    EXPECT_EQ(walls[0].level, kWarn);
+    EXPECT_NE(walls[0].evidence.find(name), std::string::npos) << walls[0].evidence;
+  }
+}
+
 TEST(WallsTest, RegisteredClassThatRefusesItsConfigIsSaid) {
   Folder folder;
   folder.config["architectures"] = {"LlamaForCausalLM"};

@@ -105,7 +105,7 @@ struct Ported {
   const char* slug;
   const char* class_name;
   const char* donor;
-  /// Where the untouched scaffold differs first; empty: a tensor that the donor wants is missing.
+  /// The module where the untouched scaffold differs first: what an open delta is about.
   const char* first_diverged;
 };
 
@@ -124,14 +124,9 @@ TEST_P(PortedTest, FromAHubIdToAVerdict) {
   EXPECT_EQ(made["dry_build_fault"], "");
   EXPECT_FALSE(made["deltas"].empty());
   expect_open(gates(id, 1), made["deltas"]);
-  const Outcome forced = run(verify(id, model / "golden"), "2>&1");
-  if (*ported.first_diverged == '\0') {
-    EXPECT_EQ(forced.status, 2) << forced.text;
-    EXPECT_NE(forced.text.find("missing, needed by the graph"), std::string::npos) << forced.text;
-  } else {
-    const json diverged = run_json(verify(id, model / "golden"), 1);
-    EXPECT_EQ(diverged["runs"][0]["first_diverged"], ported.first_diverged);
-  }
+  const json diverged = run_json(verify(id, model / "golden"), 1);
+  const std::string first = diverged["runs"][0]["first_diverged"];
+  EXPECT_TRUE(first.starts_with(ported.first_diverged)) << first;
 
   fill_in(ported.slug);
   const json passed = gates(id, 0);
@@ -150,13 +145,13 @@ TEST_P(PortedTest, FromAHubIdToAVerdict) {
   EXPECT_EQ(tested["cases"].size(), 2u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, PortedTest,
-                         ::testing::Values(Ported{"smollm3", "SmolLM3ForCausalLM", "llama",
-                                                  "model.layers.3.self_attn"},
-                                           Ported{"glm4", "Glm4ForCausalLM", "phi3", ""},
-                                           Ported{"deepseek_v3", "DeepseekV3ForCausalLM",
-                                                  "deepseek_v2", "model.layers.0.self_attn"}),
-                         [](const auto& ported) { return std::string(ported.param.slug); });
+INSTANTIATE_TEST_SUITE_P(
+    Models, PortedTest,
+    ::testing::Values(Ported{"smollm3", "SmolLM3ForCausalLM", "llama", "model.layers.3.self_attn."},
+                      Ported{"glm4", "Glm4ForCausalLM", "phi3", "model.layers.0."},
+                      Ported{"deepseek_v3", "DeepseekV3ForCausalLM", "deepseek_v2",
+                             "model.rotary_emb:"}),
+    [](const auto& ported) { return std::string(ported.param.slug); });
 
 // A recording of the text model as one of the wrapper: its modules lie deeper.
 void write_wrapped_golden(const fs::path& from, const fs::path& to) {

@@ -20,7 +20,7 @@ export function findPackage(name) {
 
 export async function startServer(...options) {
   const model = options.includes('--model') ? [] : ['--model', join(root, 'examples/storyteller')];
-  const args = ['serve', ...model, '--host', '127.0.0.1', '--port', '0', '--dtype', 'float32', ...options];
+  const args = ['serve', ...model, '--host', '127.0.0.1', '--port', '0', '--dtype', 'float32', '--threads', '1', ...options];
   const child = spawn(binary, args, {stdio: ['ignore', 'pipe', 'pipe']});
   let errors = '';
   child.stderr.on('data', part => { errors += part; });

@@ -10,8 +10,9 @@
 namespace lockstep::port_deepseek_v3 {
 
 /// Names the stored tensors that are not read, and why.
-inline void weight_steps(const Scope& s) {
+inline const Scope& weight_steps(const Scope& s, const Config&) {
   s.builder().drop("*rotary_emb.inv_freq", "a buffer: computed from config.json");
+  return s;
 }
 
 }  // namespace lockstep::port_deepseek_v3

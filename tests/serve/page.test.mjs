@@ -1,0 +1,72 @@
+// The page in Chromium: a chat streamed, a token's probability shown, an error shown. Skipped where
+// playwright-core or a Chromium is not installed:
+//   npm install --prefix build/npm playwright-core && apt-get install chromium
+import assert from 'node:assert/strict';
+import {existsSync} from 'node:fs';
+import {after, before, describe, test} from 'node:test';
+
+import {findPackage, startServer} from './server.mjs';
+
+const playwright = findPackage('playwright-core');
+const browserFile = [process.env.LOCKSTEP_CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome'].find(file => file && existsSync(file));
+const skip = !playwright ? 'playwright-core is not installed' :
+    !browserFile ? 'there is no Chromium' : false;
+
+describe('the page', {skip}, () => {
+  let server, browser, page;
+  const foreign = [];
+  before(async () => {
+    server = await startServer('--max-length', '200');
+    browser = await playwright.chromium.launch({executablePath: browserFile, args: ['--no-sandbox']});
+    page = await browser.newPage();
+    page.on('request', request => {
+      if (!request.url().startsWith(server.url) && !request.url().startsWith('data:')) foreign.push(request.url());
+    });
+    await page.goto(server.url + '/');
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+  const ask = async text => {
+    await page.fill('#input', text);
+    await page.press('#input', 'Enter');
+    await page.waitForFunction(() => document.getElementById('send').textContent === 'Send');
+  };
+
+  test('streams a chat', async () => {
+    await page.fill('#temperature', '0');
+    // Every state of the answer, to see that it comes in parts.
+    await page.evaluate(() => {
+      window.states = [];
+      new MutationObserver(() => {
+        const answer = document.querySelector('.assistant');
+        if (answer) window.states.push(answer.textContent);
+      }).observe(document.getElementById('chat'), {childList: true, subtree: true});
+    });
+    await ask('What is the capital of Italy?');
+    assert.equal(await page.textContent('.assistant'), 'The capital of Italy is Rome.');
+    const states = [...new Set(await page.evaluate(() => window.states))];
+    assert.ok(states.length > 2, JSON.stringify(states));
+  });
+
+  test("shows a token's probability", async () => {
+    assert.ok(await page.locator('.assistant .token').count() > 5);
+    assert.equal(await page.isVisible('#tip'), false);
+    await page.hover('.assistant .token >> nth=0');
+    const tip = await page.textContent('#tip');
+    assert.equal(await page.isVisible('#tip'), true);
+    assert.match(tip, /^"The"  \d+\.\d\d %\n/);
+    assert.equal(tip.split('\n').length, 6);
+  });
+
+  test('shows an error', async () => {
+    await ask('long '.repeat(300));
+    assert.match(await page.textContent('.error'), /maximum context length is 200 tokens/);
+    await ask('What is the capital of Italy?');
+    assert.equal(await page.locator('.assistant').count(), 2);
+  });
+
+  test('needs nothing from elsewhere', () => assert.deepEqual(foreign, []));
+});
