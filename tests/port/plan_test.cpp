@@ -148,6 +148,7 @@ TEST_F(PlanCommandTest, AWallBlocks) {
 TEST_F(PlanCommandTest, WithoutWeightsThereIsNothingToCompare) {
   fs::copy(fixture("llama"), temp_.path() / "model", fs::copy_options::recursive);
   fs::remove(temp_.path() / "model" / "model.safetensors");
+  fs::remove_all(temp_.path() / "model" / "golden");
   const Outcome outcome =
       run_lockstep("plan " + (temp_.path() / "model").string() +
                    " --without LlamaForCausalLM --output-dir " + temp_.path().string());
