@@ -185,8 +185,8 @@ class Rows {
     } else if (is_unread(key.path) || (read == nullptr && !use_.is_own && row.where.empty())) {
       row.state = State::kUnread;
       row.where = key.path.find("quantization_config") != std::string::npos ? "see check-walls"
-                  : key.node->kind == Kind::kObject                         ? "not of the text model"
-                                                                            : "";
+                  : key.node->kind == Kind::kObject ? "not of the text model"
+                                                    : "";
       row.kind = structural(key) ? Delta::Kind::kStructural : Delta::Kind::kCosmetic;
     } else {
       row.state = !row.standard.empty() && is_same_value(row.value, row.standard) ? State::kDefault

@@ -280,8 +280,8 @@ void check_recurrence(const WallContext& context, Walls& walls) {
 void check_shared_router(const WallContext& context, Walls& walls) {
   const ConfigKey* key = context.first([](const ConfigKey& k) {
     // "shared_expert" is of another matter.
-    const bool is_shared = contains(k.name, "shar") || contains(k.name, "tie") ||
-                           contains(k.name, "cross_layer");
+    const bool is_shared =
+        contains(k.name, "shar") || contains(k.name, "tie") || contains(k.name, "cross_layer");
     return is_shared && contains(k.name, "rout") && !contains(k.name, "expert");
   });
   std::string evidence = key == nullptr ? "" : key->shown();

@@ -110,7 +110,11 @@ TEST_F(ScaffoldTest, WhatFitsIsTracedAndWhatDoesNotIsNamed) {
   EXPECT_TRUE(near.audit.holds()) << near.audit.missing.size();
   EXPECT_NE(near.no_golden.find("/no/python"), std::string::npos) << near.no_golden;
   EXPECT_FALSE(fs::exists(near.folder / "tests"));
-  const Scaffolded other = scaffold(options("phi3"));
+  // Its projections are joined of those that are stored.
+  const Scaffolded joined = scaffold(options("phi3"));
+  EXPECT_TRUE(joined.audit.holds()) << joined.dry_build_fault;
+  EXPECT_FALSE(joined.report.deltas.empty());
+  const Scaffolded other = scaffold(options("olmo2"));
   EXPECT_EQ(other.dry_build_fault, "");
   EXPECT_TRUE(other.audit.surplus.empty());
   EXPECT_FALSE(other.audit.missing.empty());

@@ -409,11 +409,11 @@ TEST(WallsTest, RegisteredTextModelIsNamedForAWrapper) {
 
 TEST(WallsTest, WhatARegisteredClassDoesNotReadIsSaid) {
   for (const auto& [name, value] : std::map<std::string, Json>{{"alibi", true},
-                                                                {"index_topk", 8},
-                                                                {"is_encoder_decoder", true},
-                                                                {"share_router", true},
-                                                                {"mamba_d_state", 16},
-                                                                {"vision_config", {{"depth", 2}}}}) {
+                                                               {"index_topk", 8},
+                                                               {"is_encoder_decoder", true},
+                                                               {"share_router", true},
+                                                               {"mamba_d_state", 16},
+                                                               {"vision_config", {{"depth", 2}}}}) {
     TempDir temp;
     for (const char* file : {"model.safetensors", "tokenizer.json", "tokenizer_config.json"}) {
       fs::copy_file(fixture("llama") / file, temp.path() / file);
