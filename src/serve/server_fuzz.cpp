@@ -37,8 +37,8 @@ std::unique_ptr<Server> make_server() {
   ServerOptions options;
   options.http.host = "127.0.0.1";
   options.http.port = 0;
-  options.http.header_time = options.http.body_time = options.http.idle_time =
-      std::chrono::milliseconds(300);
+  // Short, for what never ends; the time between connecting and sending is this program's own.
+  options.http.header_time = options.http.body_time = std::chrono::milliseconds(300);
   auto pipeline = std::make_unique<Pipeline>(std::move(model), sizes);
   return std::make_unique<Server>(
       std::move(served), std::make_unique<Engine>(std::move(pipeline), plan, defaults), options);
