@@ -158,8 +158,6 @@ class DryRun {
 };
 
 int serve_model(ServeOptions options) {
-  serve::block_signals();
-  serve::raise_descriptor_limit();
   options.server.api.api_keys = api_keys(options);
   options.engine.prefix_caching = !options.no_prefix_caching;
   Model model = options.model.open();
@@ -174,6 +172,9 @@ int serve_model(ServeOptions options) {
   for (const std::string& text : collisions(options, model)) log_warn(text);
   for (const std::string& notice : defaults.notices) log_info("default: " + notice);
   if (!served.chat_template.has_value()) log_info(served.chat_template_problem);
+  // From here on there are threads that stay.
+  serve::block_signals();
+  serve::raise_descriptor_limit();
   auto engine = std::make_unique<Engine>(options.model.start(std::move(model), plan.pipeline), plan,
                                          defaults);
   serve::Server server(std::move(served), std::move(engine), options.server);

@@ -5,7 +5,7 @@ import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {test} from 'node:test';
 
-import {root, startServer} from './server.mjs';
+import {root, runLockstep, startServer} from './server.mjs';
 
 const committed = [join(root, 'examples'), join(root, 'tests/fixtures')];
 const shared = join(root, '../shared/fixtures/models');
@@ -20,6 +20,23 @@ for (const parent of [...committed, ...(existsSync(shared) ? [shared] : [])]) {
 }
 // LOCKSTEP_SERVE_FIXTURES=llama,gpt2 runs these alone.
 const wanted = process.env.LOCKSTEP_SERVE_FIXTURES?.split(',');
+
+test('a dry run says the whole command, and why', () => {
+  const {status, stdout, stderr} = runLockstep('serve', '--model', join(root, 'examples/storyteller'),
+      '--served-model-name', 'gpt2', '--max-length', '100', '--dry-run', '--json');
+  assert.equal(status, 0, stderr);
+  const {command, reasons} = JSON.parse(stdout);
+  assert.match(command, /^lockstep serve --model \S+ --served-model-name gpt2 --dtype bfloat16 /);
+  assert.match(command, / --max-length 100 .* --cache-tokens \d+ --host 0\.0\.0\.0 --port 8000$/);
+  const about = reasons.map(reason => reason.about);
+  for (const part of ['dtype', 'length', 'memory', 'template', 'collision']) {
+    assert.ok(about.includes(part), part);
+  }
+  const wrong = runLockstep('serve', '--model', join(root, 'examples/storyteller'), '--chat-template',
+      'no-such-file', '--dry-run');
+  assert.equal(wrong.status, 2);
+  assert.match(wrong.stderr, /--chat-template: no such file/);
+});
 
 function readTensors(file) {
   const bytes = readFileSync(file);

@@ -1,5 +1,5 @@
 // A server on a port of its own for tests: started, waited for, ended.
-import {spawn} from 'node:child_process';
+import {spawn, spawnSync} from 'node:child_process';
 import {createRequire} from 'node:module';
 import {dirname, join, resolve} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -16,6 +16,10 @@ export function findPackage(name) {
     if (error.code === 'MODULE_NOT_FOUND') return null;
     throw error;
   }
+}
+
+export function runLockstep(...args) {
+  return spawnSync(binary, args, {encoding: 'utf8'});
 }
 
 export async function startServer(...options) {
