@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOCKSTEP_ABI_VERSION 1
+#define LOCKSTEP_ABI_VERSION 2
 #define LOCKSTEP_SDK_VERSION "0.1.0"
 
 #ifdef __cplusplus
