@@ -27,12 +27,14 @@ asan: setup ## the tests under the address and undefined-behaviour sanitizers
 	@cmake --build --preset asan
 	@scripts/run_tests.py build/asan
 
-asan-readers: setup ## the same for what reads files from outside, and the fuzz targets
+asan-readers: setup ## the same for what reads files from outside, and its fuzz targets
 	@cmake --preset asan
 	@cmake --build --preset asan --target readers
 	@scripts/run_tests.py build/asan -R '^(tensor|hub|text)_test$$'
 
-fuzz: asan-readers ## every fuzz target, FUZZ_SECONDS each (60)
+fuzz: setup ## every fuzz target, the server's too, FUZZ_SECONDS each (60)
+	@cmake --preset asan
+	@cmake --build --preset asan --target fuzzers
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 test-all: test asan fuzz ## all of the above

@@ -69,7 +69,9 @@ TEST(PortTest, AnotherVersionIsRefusedWithBothNamed) {
           (temp.path() / "old.so").string() + "' '" + (temp.path() / "old.c").string() + "'",
       temp.path() / "log");
   const std::string message = message_of([&] { Registry().load_ports(temp.path()); });
-  for (const char* part : {"old.so", "version 77", "9.8.7", LOCKSTEP_SDK_VERSION, "version 1 "}) {
+  const std::string ours = "version " + std::to_string(LOCKSTEP_ABI_VERSION) + " ";
+  for (const std::string& part : {std::string("old.so"), std::string("version 77"),
+                                  std::string("9.8.7"), std::string(LOCKSTEP_SDK_VERSION), ours}) {
     EXPECT_NE(message.find(part), std::string::npos) << part << " in: " << message;
   }
 }
