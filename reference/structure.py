@@ -281,6 +281,12 @@ class Plain(ast.NodeTransformer):
                 return self.visit(other)
         return self.generic_visit(node)
 
+    def is_float32_either_way(self, node, method):
+        """A cast to float32 of a rotation's frequencies, a float32 buffer, or of the positions they are multiplied with."""
+        given = [ast.unparse(a) for a in node.args] + [ast.unparse(k.value) for k in node.keywords if k.arg != "device"]
+        casts = method == "float" and not given or method == "to" and given in (["torch.float"], ["torch.float32"])
+        return casts and re.search(r"\b(inv_freq|position_ids)", ast.unparse(node.func.value)) is not None
+
     def visit_Call(self, node):
         function = ast.unparse(node.func)
         last = function.rsplit(".", 1)[-1]
@@ -289,6 +295,8 @@ class Plain(ast.NodeTransformer):
         if isinstance(node.func, ast.Attribute) and last in NO_OPS:
             return self.visit(node.func.value)
         if isinstance(node.func, ast.Attribute) and last == "to" and "device" in ast.unparse(node).split("to(")[-1] and "dtype" not in ast.unparse(node).split("to(")[-1]:
+            return self.visit(node.func.value)
+        if isinstance(node.func, ast.Attribute) and self.is_float32_either_way(node, last):
             return self.visit(node.func.value)
         keywords = []
         for keyword in node.keywords:

@@ -180,4 +180,14 @@ inline RopeFrequencies rope_frequencies(const Config& config, int64_t rotary_dim
   return rope_frequencies(config, rotary_dim, RopeDefaults{default_theta});
 }
 
+/// What scores are multiplied with where DeepSeek's references scale frequencies: `scaling` times
+/// mscale squared, as their yarn_apply_mscale (transformers 5.17; older V2 left it out).
+inline double yarn_apply_mscale(const Config& c, double scaling) {
+  const Config parameters = c.at("rope_parameters");
+  const double all_dim = parameters.number("mscale_all_dim", 0);
+  if (parameters.text("rope_type", "default") == "default" || all_dim == 0) return scaling;
+  const double mscale = yarn_mscale(parameters.positive("factor"), all_dim);
+  return scaling * mscale * mscale;
+}
+
 }  // namespace lockstep

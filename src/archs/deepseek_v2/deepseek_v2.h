@@ -65,7 +65,7 @@ struct DeepseekV2Config {
         routing(routing_of(c)),
         rope(rope_frequencies(c, c.derived_size("head_dim", attention.qk_rope_head_dim), 10000.0)) {
     const int64_t qk_head_dim = attention.qk_nope_head_dim + attention.qk_rope_head_dim;
-    attention.scaling = 1 / std::sqrt(static_cast<double>(qk_head_dim));
+    attention.scaling = yarn_apply_mscale(c, 1 / std::sqrt(static_cast<double>(qk_head_dim)));
     c.derived_size("qk_head_dim", qk_head_dim);
     c.derived_size("num_key_value_heads", attention.num_attention_heads);
   }

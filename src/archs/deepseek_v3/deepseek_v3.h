@@ -52,15 +52,9 @@ struct DeepseekV3Config {
         rope(rope_frequencies(c, c.derived_size("head_dim", attention.qk_rope_head_dim),
                               {.max_position_embeddings = 4096})) {
     const int64_t qk_head_dim = attention.qk_nope_head_dim + attention.qk_rope_head_dim;
-    attention.scaling = 1 / std::sqrt(static_cast<double>(qk_head_dim));
+    attention.scaling = yarn_apply_mscale(c, 1 / std::sqrt(static_cast<double>(qk_head_dim)));
     c.derived_size("qk_head_dim", qk_head_dim);
     c.derived_size("num_key_value_heads", attention.num_attention_heads);
-    const Config parameters = c.at("rope_parameters");
-    const double all_dim = parameters.number("mscale_all_dim", 0);
-    if (parameters.text("rope_type", "default") != "default" && all_dim != 0) {
-      const double mscale = yarn_mscale(parameters.positive("factor"), all_dim);
-      attention.scaling *= mscale * mscale;
-    }
   }
 };
 

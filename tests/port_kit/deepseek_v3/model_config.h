@@ -25,12 +25,6 @@ struct DeepseekV3Config : deepseek_v2::DeepseekV2Config {
     // Delta 2 (modeling_deepseek_v3.py:445): neighbours are rotated, and laid out in halves.
     attention.rope_style =
         c.flag("rope_interleave", true) ? RopeStyle::kInterleavedToHalf : RopeStyle::kHalf;
-    const Config parameters = c.at("rope_parameters");
-    const double all_dim = parameters.number("mscale_all_dim", 0);
-    if (parameters.text("rope_type", "default") != "default" && all_dim != 0) {
-      const double mscale = yarn_mscale(parameters.positive("factor"), all_dim);
-      attention.scaling *= mscale * mscale;
-    }
     routing = {.top_k = c.size("num_experts_per_tok", 8),
                .scoring = "sigmoid",
                .normalise = c.flag("norm_topk_prob", true),
