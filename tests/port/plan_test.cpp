@@ -37,7 +37,7 @@ class PlanCommandTest : public testing::Test {
 
   // Answers the probe as a sound Python would, and then prints `answer`.
   fs::path fake_python(const std::string& answer) {
-    const fs::path file = temp_.path() / "python";
+    fs::path file = temp_.path() / "python";
     write_text(temp_.path() / "answer", answer + "\n");
     write_text(file,
                "#!/bin/sh\nif [ \"$1\" = -c ]; then\n"
