@@ -5,7 +5,8 @@
 #
 # Each file is checked as itself, headers included. After TIDY_SECONDS (default 120) no further file
 # is started; how many were left out is said, and which come first changes from commit to commit.
-# Compile commands come from a configuration of its own, build/tidy, without precompiled headers.
+# Compile commands come from a configuration of its own, build/tidy, without precompiled headers; the
+# ports that tests complete (tests/port_kit) are no part of it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,7 +24,7 @@ base=${1:-$(default_base)}
 
 mapfile -t files < <(
   { git diff --name-only --diff-filter=d "$base"; git ls-files --others --exclude-standard; } |
-    grep -E '^(src|include|tests|bench)/.*\.(cpp|cc|h)$' | sort -u |
+    grep -E '^(src|include|tests|bench)/.*\.(cpp|cc|h)$' | grep -v '^tests/port_kit/.*/' | sort -u |
     shuf --random-source=<(yes "$(git rev-parse HEAD)"))
 n=${#files[@]}
 echo "tidy: $n files changed since $(git rev-parse --short "$base")"
