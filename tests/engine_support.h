@@ -37,7 +37,7 @@ class EngineClient {
   ~EngineClient() { engine_->stop(); }
 
   /// `react` is called with each event, on the engine's thread.
-  uint64_t submit(Request request, std::function<void(const TokenEvent&)> react = {}) {
+  uint64_t submit(Request request, const std::function<void(const TokenEvent&)>& react = {}) {
     return engine_->submit(std::move(request), [this, react](TokenEvent&& event) {
       if (react) react(event);
       const std::lock_guard lock(mutex_);

@@ -41,8 +41,10 @@ double bytes_per_parameter(const ConfigKeys& keys) {
 ModelSize size_of(const ModelFacts& facts, const ConfigKeys& keys) {
   ModelSize stored;
   for (const TensorEntry& entry : facts.tensors.tensors) {
-    stored.bytes += entry.end - entry.begin;
-    stored.parameters += static_cast<double>((entry.end - entry.begin) / dtype_size(entry.dtype));
+    const uint64_t bytes = entry.end - entry.begin;
+    const uint64_t n_elements = bytes / dtype_size(entry.dtype);
+    stored.bytes += bytes;
+    stored.parameters += static_cast<double>(n_elements);
   }
   stored.evidence =
       fmt::format("{}, {} parameters", counted(facts.tensors.tensors.size(), "tensor"),

@@ -59,6 +59,8 @@ std::string reason_of(const ConfigMask& mask) {
       return fmt::format("config.json calls it {}", mask.other);
     case Why::kDefault:
       return "config.json lacks the key, and the donor's default does not fit the tensors";
+    case Why::kAssumed:
+      return "config.json lacks the key, whose default in the donor does something unasked";
   }
   return "";
 }
