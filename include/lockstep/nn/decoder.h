@@ -16,6 +16,7 @@
 
 #include <cmath>
 #include <type_traits>
+#include <utility>
 #include <variant>
 
 #include "lockstep/module.h"
@@ -25,6 +26,11 @@
 #include "lockstep/step.h"
 
 namespace lockstep {
+
+/// What most references multiply scores with: 1 / sqrt(head_dim).
+inline double head_scaling(int64_t head_dim) {
+  return 1 / std::sqrt(static_cast<double>(head_dim));
+}
 
 /// Base of an attention block with four projections under Llama's names.
 template <class Derived>
@@ -41,8 +47,49 @@ struct ProjectedAttention : Module<Derived> {
         v_proj(s / "v_proj", c.hidden_size, c.num_key_value_heads * head_dim, qkv_bias),
         o_proj(s / "o_proj", c.num_attention_heads * head_dim, c.hidden_size, o_bias) {}
 
-  /// What most references divide scores by: sqrt(head_dim).
-  double scaling() const { return 1 / std::sqrt(static_cast<double>(head_dim)); }
+  double scaling() const { return head_scaling(head_dim); }
+};
+
+/// As LlamaAttention: q and k are rotated, `options` says how they attend.
+template <class Derived>
+struct RotaryAttention : ProjectedAttention<Derived> {
+  Step::AttendOptions options;
+
+  RotaryAttention(const Scope& s, const DecoderConfig& c, Step::AttendOptions attend_options,
+                  Bias qkv_bias = Bias::kNo, Bias o_bias = Bias::kNo)
+      : ProjectedAttention<Derived>(s, c, qkv_bias, o_bias), options(std::move(attend_options)) {}
+
+  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
+    Value q = split_heads(this->q_proj(x), this->head_dim);
+    Value k = split_heads(this->k_proj(x), this->head_dim);
+    const Value v = split_heads(this->v_proj(x), this->head_dim);
+    q = apply_rotary_pos_emb(q, positions);
+    k = apply_rotary_pos_emb(k, positions);
+    return this->o_proj(merge_heads(step.attend(q, k, v, options)));
+  }
+};
+
+/// The same with a norm of each head before the rotation, as Qwen3Attention.
+template <class Derived, class Norm>
+struct HeadNormAttention : ProjectedAttention<Derived> {
+  Step::AttendOptions options;
+  Norm q_norm, k_norm;
+
+  template <class C>
+  HeadNormAttention(const Scope& s, const C& c, int64_t window)
+      : ProjectedAttention<Derived>(s, c, c.attention_bias, c.attention_bias),
+        options{.scale = head_scaling(c.head_dim), .window = window},
+        q_norm(s / "q_norm", c.head_dim, c.norm_eps),
+        k_norm(s / "k_norm", c.head_dim, c.norm_eps) {}
+
+  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
+    Value q = q_norm(split_heads(this->q_proj(x), this->head_dim));
+    Value k = k_norm(split_heads(this->k_proj(x), this->head_dim));
+    const Value v = split_heads(this->v_proj(x), this->head_dim);
+    q = apply_rotary_pos_emb(q, positions);
+    k = apply_rotary_pos_emb(k, positions);
+    return this->o_proj(merge_heads(step.attend(q, k, v, options)));
+  }
 };
 
 /// Attention whose queries and keys are normed before they are split into heads, as Olmo2Attention.
@@ -196,13 +243,24 @@ struct DecoderFamily {
   using RotaryEmbedding = lockstep::RotaryEmbedding;
 };
 
+/// The stack of a family: its own `Model`(scope, config), (step, ids), else DecoderModel.
+template <class Family>
+struct ModelOf {
+  using type = DecoderModel<Family>;
+};
+template <class Family>
+requires requires { typename Family::Model; }
+struct ModelOf<Family> {
+  using type = typename Family::Model;
+};
+
 /// As LlamaForCausalLM. A family may have `static Value logits(config, x)`: what becomes of the
 /// head's outputs.
 template <class Family>
 struct CausalLM : Module<CausalLM<Family>> {
   static constexpr const char* kClass = Family::kCausalLM;
   typename Family::Config config;
-  DecoderModel<Family> model;
+  typename ModelOf<Family>::type model;
   Linear lm_head;
 
   CausalLM(const Scope& s, const Config& c)

@@ -31,20 +31,12 @@ struct GemmaConfig : DecoderConfig {
   }
 };
 
-struct Attention : ProjectedAttention<Attention> {
+struct Attention : RotaryAttention<Attention> {
   static constexpr const char* kClass = "GemmaAttention";
 
   Attention(const Scope& s, const GemmaConfig& c, int64_t)
-      : ProjectedAttention(s, c, c.attention_bias, c.attention_bias) {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    Value q = split_heads(q_proj(x), head_dim);
-    Value k = split_heads(k_proj(x), head_dim);
-    const Value v = split_heads(v_proj(x), head_dim);
-    q = apply_rotary_pos_emb(q, positions);
-    k = apply_rotary_pos_emb(k, positions);
-    return o_proj(merge_heads(step.attend(q, k, v, {.scale = scaling()})));
-  }
+      : RotaryAttention(s, c, {.scale = head_scaling(c.head_dim)}, c.attention_bias,
+                        c.attention_bias) {}
 };
 
 struct Gemma : DecoderFamily {

@@ -47,24 +47,15 @@ struct Gemma2Config : DecoderConfig {
   }
 };
 
-struct Attention : ProjectedAttention<Attention> {
+struct Attention : RotaryAttention<Attention> {
   static constexpr const char* kClass = "Gemma2Attention";
-  Step::AttendOptions options;
 
   Attention(const Scope& s, const Gemma2Config& c, int64_t layer_idx)
-      : ProjectedAttention(s, c, c.attention_bias, c.attention_bias),
-        options{.scale = 1 / std::sqrt(c.query_pre_attn_scalar),
-                .window = c.windows[static_cast<size_t>(layer_idx)],
-                .soft_cap = c.attn_logit_softcapping} {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    Value q = split_heads(q_proj(x), head_dim);
-    Value k = split_heads(k_proj(x), head_dim);
-    const Value v = split_heads(v_proj(x), head_dim);
-    q = apply_rotary_pos_emb(q, positions);
-    k = apply_rotary_pos_emb(k, positions);
-    return o_proj(merge_heads(step.attend(q, k, v, options)));
-  }
+      : RotaryAttention(s, c,
+                        {.scale = 1 / std::sqrt(c.query_pre_attn_scalar),
+                         .window = c.windows[static_cast<size_t>(layer_idx)],
+                         .soft_cap = c.attn_logit_softcapping},
+                        c.attention_bias, c.attention_bias) {}
 };
 
 struct DecoderLayer : Module<DecoderLayer> {

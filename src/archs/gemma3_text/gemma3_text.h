@@ -178,24 +178,12 @@ struct Gemma3TextModel : Module<Gemma3TextModel> {
   }
 };
 
-struct Gemma3ForCausalLM : Module<Gemma3ForCausalLM> {
-  static constexpr const char* kClass = "Gemma3ForCausalLM";
-  Gemma3Config config;
-  Gemma3TextModel model;
-  Linear lm_head;
-
-  Gemma3ForCausalLM(const Scope& s, const Config& c)
-      : Module(s),
-        config(c),
-        model(s / "model", config),
-        lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", model.embed_tokens)
-                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {}
-
-  Value forward(const Step& step) const {
-    const Value hidden = model(step, step.input_ids());
-    return lm_head(step.logits_to_keep(hidden));
-  }
+struct Gemma3 {
+  static constexpr const char* kCausalLM = "Gemma3ForCausalLM";
+  using Config = Gemma3Config;
+  using Model = Gemma3TextModel;
 };
+
+using Gemma3ForCausalLM = CausalLM<Gemma3>;
 
 }  // namespace lockstep::gemma3_text

@@ -35,22 +35,12 @@ struct GraniteMoeConfig : DecoderConfig {
         rope(rope_frequencies(c, head_dim, {.max_position_embeddings = 2048})) {}
 };
 
-struct Attention : ProjectedAttention<Attention> {
+struct Attention : RotaryAttention<Attention> {
   static constexpr const char* kClass = "GraniteMoeAttention";
-  double scaling;
 
   Attention(const Scope& s, const GraniteMoeConfig& c)
-      : ProjectedAttention(s, c, c.attention_bias, c.attention_bias),
-        scaling(c.attention_multiplier) {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    Value q = split_heads(q_proj(x), head_dim);
-    Value k = split_heads(k_proj(x), head_dim);
-    const Value v = split_heads(v_proj(x), head_dim);
-    q = apply_rotary_pos_emb(q, positions);
-    k = apply_rotary_pos_emb(k, positions);
-    return o_proj(merge_heads(step.attend(q, k, v, {.scale = scaling})));
-  }
+      : RotaryAttention(s, c, {.scale = c.attention_multiplier}, c.attention_bias,
+                        c.attention_bias) {}
 };
 
 // A weight that transformers 4 stores below a linear layer of its own, stacked all the same.

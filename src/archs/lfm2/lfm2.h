@@ -185,24 +185,12 @@ struct Lfm2Model : Module<Lfm2Model> {
   }
 };
 
-struct Lfm2ForCausalLM : Module<Lfm2ForCausalLM> {
-  static constexpr const char* kClass = "Lfm2ForCausalLM";
-  Lfm2Config config;
-  Lfm2Model model;
-  Linear lm_head;
-
-  Lfm2ForCausalLM(const Scope& s, const Config& c)
-      : Module(s),
-        config(c),
-        model(s / "model", config),
-        lm_head(config.tie_word_embeddings
-                    ? Linear(s / "lm_head", model.embed_tokens)
-                    : Linear(s / "lm_head", config.hidden_size, config.vocab_size)) {}
-
-  Value forward(const Step& step) const {
-    const Value hidden = model(step, step.input_ids());
-    return lm_head(step.logits_to_keep(hidden));
-  }
+struct Lfm2 {
+  static constexpr const char* kCausalLM = "Lfm2ForCausalLM";
+  using Config = Lfm2Config;
+  using Model = Lfm2Model;
 };
+
+using Lfm2ForCausalLM = CausalLM<Lfm2>;
 
 }  // namespace lockstep::lfm2

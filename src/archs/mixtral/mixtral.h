@@ -29,22 +29,11 @@ struct MixtralConfig : DecoderConfig {
         rope(rope_frequencies(c, head_dim, {.theta = 1e6, .max_position_embeddings = 131072})) {}
 };
 
-struct Attention : ProjectedAttention<Attention> {
+struct Attention : RotaryAttention<Attention> {
   static constexpr const char* kClass = "MixtralAttention";
-  int64_t sliding_window;
 
   Attention(const Scope& s, const MixtralConfig& c)
-      : ProjectedAttention(s, c), sliding_window(c.sliding_window) {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    Value q = split_heads(q_proj(x), head_dim);
-    Value k = split_heads(k_proj(x), head_dim);
-    const Value v = split_heads(v_proj(x), head_dim);
-    q = apply_rotary_pos_emb(q, positions);
-    k = apply_rotary_pos_emb(k, positions);
-    return o_proj(
-        merge_heads(step.attend(q, k, v, {.scale = scaling(), .window = sliding_window})));
-  }
+      : RotaryAttention(s, c, {.scale = head_scaling(c.head_dim), .window = c.sliding_window}) {}
 };
 
 struct DecoderLayer : Module<DecoderLayer> {

@@ -60,23 +60,14 @@ struct Qwen2MoeConfig : DecoderConfig {
         rope(rope_frequencies(c, head_dim, {.max_position_embeddings = 32768})) {}
 };
 
-struct Attention : ProjectedAttention<Attention> {
+struct Attention : RotaryAttention<Attention> {
   static constexpr const char* kClass = "Qwen2MoeAttention";
-  int64_t sliding_window;
 
   Attention(const Scope& s, const Qwen2MoeConfig& c, int64_t layer_idx)
-      : ProjectedAttention(s, c, c.qkv_bias, Bias::kNo),
-        sliding_window(c.windows[static_cast<size_t>(layer_idx)]) {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    Value q = split_heads(q_proj(x), head_dim);
-    Value k = split_heads(k_proj(x), head_dim);
-    const Value v = split_heads(v_proj(x), head_dim);
-    q = apply_rotary_pos_emb(q, positions);
-    k = apply_rotary_pos_emb(k, positions);
-    return o_proj(
-        merge_heads(step.attend(q, k, v, {.scale = scaling(), .window = sliding_window})));
-  }
+      : RotaryAttention(s, c,
+                        {.scale = head_scaling(c.head_dim),
+                         .window = c.windows[static_cast<size_t>(layer_idx)]},
+                        c.qkv_bias) {}
 };
 
 struct FeedForward : EitherBlock<GatedMLP, SharedExpertMoeBlock> {

@@ -33,26 +33,11 @@ struct Qwen3Config : DecoderConfig {
         rope(rope_frequencies(c, head_dim, {.max_position_embeddings = 32768})) {}
 };
 
-struct Attention : ProjectedAttention<Attention> {
+struct Attention : HeadNormAttention<Attention, RMSNorm> {
   static constexpr const char* kClass = "Qwen3Attention";
-  int64_t sliding_window;
-  RMSNorm q_norm, k_norm;
 
   Attention(const Scope& s, const Qwen3Config& c, int64_t layer_idx)
-      : ProjectedAttention(s, c, c.attention_bias, c.attention_bias),
-        sliding_window(c.windows[static_cast<size_t>(layer_idx)]),
-        q_norm(s / "q_norm", head_dim, c.norm_eps),
-        k_norm(s / "k_norm", head_dim, c.norm_eps) {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    Value q = q_norm(split_heads(q_proj(x), head_dim));
-    Value k = k_norm(split_heads(k_proj(x), head_dim));
-    const Value v = split_heads(v_proj(x), head_dim);
-    q = apply_rotary_pos_emb(q, positions);
-    k = apply_rotary_pos_emb(k, positions);
-    return o_proj(
-        merge_heads(step.attend(q, k, v, {.scale = scaling(), .window = sliding_window})));
-  }
+      : HeadNormAttention(s, c, c.windows[static_cast<size_t>(layer_idx)]) {}
 };
 
 struct Qwen3 : DecoderFamily {

@@ -43,26 +43,11 @@ struct Qwen3MoeConfig : DecoderConfig {
   }
 };
 
-struct Attention : ProjectedAttention<Attention> {
+struct Attention : HeadNormAttention<Attention, RMSNorm> {
   static constexpr const char* kClass = "Qwen3MoeAttention";
-  int64_t sliding_window;
-  RMSNorm q_norm, k_norm;
 
   Attention(const Scope& s, const Qwen3MoeConfig& c, int64_t)
-      : ProjectedAttention(s, c, c.attention_bias, c.attention_bias),
-        sliding_window(c.sliding_window),
-        q_norm(s / "q_norm", head_dim, c.norm_eps),
-        k_norm(s / "k_norm", head_dim, c.norm_eps) {}
-
-  Value forward(const Step& step, const Value& x, const PositionEmbeddings& positions) const {
-    Value q = q_norm(split_heads(q_proj(x), head_dim));
-    Value k = k_norm(split_heads(k_proj(x), head_dim));
-    const Value v = split_heads(v_proj(x), head_dim);
-    q = apply_rotary_pos_emb(q, positions);
-    k = apply_rotary_pos_emb(k, positions);
-    return o_proj(
-        merge_heads(step.attend(q, k, v, {.scale = scaling(), .window = sliding_window})));
-  }
+      : HeadNormAttention(s, c, c.sliding_window) {}
 };
 
 struct FeedForward : EitherBlock<GatedMLP, SparseMoeBlock> {
