@@ -5,7 +5,7 @@ import {dirname, join, resolve} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
-const binary = process.env.LOCKSTEP_BINARY || join(root, 'build/release/bin/lockstep');
+export const binary = process.env.LOCKSTEP_BINARY || join(root, 'build/release/bin/lockstep');
 const modules = resolve(process.env.LOCKSTEP_NODE_MODULES || join(root, 'build/npm/node_modules'));
 
 /** A package of the developer's, or null where it is not installed. */
@@ -22,9 +22,34 @@ export function runLockstep(...args) {
   return spawnSync(binary, args, {encoding: 'utf8'});
 }
 
+/** A response, whatever its status. */
+export function post(url, body) {
+  return fetch(url, {method: 'POST', headers: {'content-type': 'application/json'}, body: JSON.stringify(body)});
+}
+
+/** A figure of /metrics. */
+export async function metric(url, name) {
+  const text = await (await fetch(url + '/metrics')).text();
+  return Number(text.match(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm'))[1]);
+}
+
+/** Calls `run(item, index)` on every item, at most `n` at a time. */
+export async function inFlight(n, items, run) {
+  let next = 0;
+  const one = async () => {
+    while (next < items.length) {
+      const i = next++;
+      await run(items[i], i);
+    }
+  };
+  await Promise.all(Array.from({length: Math.min(n, items.length)}, one));
+}
+
+const defaults = {'--model': join(root, 'examples/storyteller'), '--dtype': 'float32', '--threads': '1'};
+
 export async function startServer(...options) {
-  const model = options.includes('--model') ? [] : ['--model', join(root, 'examples/storyteller')];
-  const args = ['serve', ...model, '--host', '127.0.0.1', '--port', '0', '--dtype', 'float32', '--threads', '1', ...options];
+  const others = Object.entries(defaults).filter(([name]) => !options.includes(name)).flat();
+  const args = ['serve', '--host', '127.0.0.1', '--port', '0', ...others, ...options];
   const child = spawn(binary, args, {stdio: ['ignore', 'pipe', 'pipe']});
   let errors = '';
   child.stderr.on('data', part => { errors += part; });
