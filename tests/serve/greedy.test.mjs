@@ -24,8 +24,8 @@ const scenarios = [
     options: ['--max-batch-size', '65', '--no-enable-prefix-caching']},
   {name: 'prefix hits', share: 0.2, inFlight: 8, options: []},
   // Short prompts are let in, and grow to more than there is.
-  {name: 'few pages', share: 0.25, inFlight: 40, longestPrompt: 24, mostTokens: 96,
-    options: ['--max-length', '128', '--cache-tokens', '192', '--max-batched-tokens', '64']},
+  {name: 'few pages', share: 0.25, inFlight: 40, longestPrompt: 24, mostTokens: 160,
+    options: ['--max-length', '192', '--cache-tokens', '512', '--max-batched-tokens', '64']},
 ];
 
 /** Numbers below n, the same in every run. */
