@@ -3,11 +3,10 @@
 // bfloat16 one may where the two best logits are closer than the floor, and each such place is listed.
 // LOCKSTEP_SERVED_REQUESTS=2000 sets how many requests each type gets.
 import assert from 'node:assert/strict';
-import {spawn} from 'node:child_process';
 import {join} from 'node:path';
 import {test} from 'node:test';
 
-import {binary, inFlight, metric, post, root, startServer} from './server.mjs';
+import {generate, inFlight, metric, post, root, startServer} from './server.mjs';
 
 const nRequests = Number(process.env.LOCKSTEP_SERVED_REQUESTS || 200);
 // Of each scenario: every one is generated once, and served several times.
@@ -51,16 +50,8 @@ function distinctRequests(below, n, longestPrompt, mostTokens) {
   }));
 }
 
-async function generate({prompt, max_tokens, ignore_eos}, dtype) {
-  const args = ['generate', model, '--dtype', dtype, '--threads', '1', '--json', '--prompt-ids', prompt.join(','),
-    '--max-tokens', String(max_tokens), ...(ignore_eos ? ['--ignore-eos'] : [])];
-  const child = spawn(binary, args, {stdio: ['ignore', 'pipe', 'pipe']});
-  let text = '', errors = '';
-  child.stdout.on('data', part => { text += part; });
-  child.stderr.on('data', part => { errors += part; });
-  const status = await new Promise(done => child.on('close', done));
-  assert.equal(status, 0, errors);
-  return JSON.parse(text);
+function generated({prompt, max_tokens, ignore_eos}, dtype) {
+  return generate(model, prompt, '--dtype', dtype, '--max-tokens', String(max_tokens), ...(ignore_eos ? ['--ignore-eos'] : []));
 }
 
 /** The ids and the text that one request gets, in one piece or as a stream. */
@@ -103,7 +94,7 @@ for (const [dtype, seed] of [['float32', 1], ['bfloat16', 2]]) {
       const count = Math.round(nRequests * share);
       const distinct = distinctRequests(below, Math.min(mostDistinct, Math.ceil(count / 10)), longestPrompt, mostTokens);
       const expected = new Map();
-      await inFlight(2, distinct, async request => expected.set(request, await generate(request, dtype)));
+      await inFlight(2, distinct, async request => expected.set(request, await generated(request, dtype)));
       const server = await startServer('--dtype', dtype, '--max-logprobs', '5', ...options);
       const requests = Array.from({length: count}, () => distinct[below(distinct.length)]);
       const differences = [];

@@ -5,7 +5,7 @@ import {dirname, join, resolve} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
-export const binary = process.env.LOCKSTEP_BINARY || join(root, 'build/release/bin/lockstep');
+const binary = process.env.LOCKSTEP_BINARY || join(root, 'build/release/bin/lockstep');
 const modules = resolve(process.env.LOCKSTEP_NODE_MODULES || join(root, 'build/npm/node_modules'));
 
 /** A package of the developer's, or null where it is not installed. */
@@ -20,6 +20,18 @@ export function findPackage(name) {
 
 export function runLockstep(...args) {
   return spawnSync(binary, args, {encoding: 'utf8'});
+}
+
+/** What `lockstep generate` says of a prompt of ids: tokens, text. */
+export async function generate(model, prompt, ...options) {
+  const args = ['generate', model, '--threads', '1', '--json', '--prompt-ids', prompt.join(','), ...options];
+  const child = spawn(binary, args, {stdio: ['ignore', 'pipe', 'pipe']});
+  let text = '', errors = '';
+  child.stdout.on('data', part => { text += part; });
+  child.stderr.on('data', part => { errors += part; });
+  const status = await new Promise(done => child.on('close', done));
+  if (status !== 0) throw new Error(`generate: ${status} ${errors}`);
+  return JSON.parse(text);
 }
 
 /** A response, whatever its status. */
