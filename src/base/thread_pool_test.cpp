@@ -96,16 +96,14 @@ TEST(ThreadPool, TheOthersDoTheShareOfAWorkerHeldUpInARange) {
 class StoppedThread {
  public:
   explicit StoppedThread(pthread_t thread) {
-    EXPECT_EQ(pipe(pipe_), 0);
     struct sigaction action = {};
     action.sa_handler = [](int) {
-      char byte;
       is_stopped_ = true;
-      while (read(pipe_[0], &byte, 1) < 0) {
-      }
+      while (!is_released_) usleep(1000);
+      is_stopped_ = false;
     };
     sigaction(SIGUSR1, &action, &before_);
-    is_stopped_ = false;
+    is_released_ = false;
     pthread_kill(thread, SIGUSR1);
     EXPECT_TRUE(wait_for([] { return is_stopped_.load(); }));
   }
@@ -113,19 +111,14 @@ class StoppedThread {
   StoppedThread& operator=(const StoppedThread&) = delete;
   ~StoppedThread() {
     release();
-    close(pipe_[0]);
+    EXPECT_TRUE(wait_for([] { return !is_stopped_.load(); }));
     sigaction(SIGUSR1, &before_, nullptr);
   }
-  void release() {
-    if (is_released_.exchange(true)) return;
-    close(pipe_[1]);  // ends the read
-  }
+  static void release() { is_released_ = true; }
 
  private:
-  inline static int pipe_[2];
-  inline static std::atomic<bool> is_stopped_;
+  inline static std::atomic<bool> is_stopped_, is_released_;
   struct sigaction before_ = {};
-  std::atomic<bool> is_released_{false};
 };
 
 TEST(ThreadPool, AWorkerThatDoesNotRunIsNotWaitedFor) {
@@ -146,10 +139,10 @@ TEST(ThreadPool, AWorkerThatDoesNotRunIsNotWaitedFor) {
   std::atomic<bool> is_over{false};
   bool was_waited_for = false;
   {
-    StoppedThread stopped(worker_thread);
+    const StoppedThread stopped(worker_thread);
     std::thread guard([&] {
       was_waited_for = !wait_for([&] { return is_over.load(); });
-      stopped.release();
+      StoppedThread::release();
     });
     for (int i = 0; i < 100; ++i) {
       pool.parallel_for(64, 1, [&](int64_t begin, int64_t end, int) { n_done += end - begin; });
