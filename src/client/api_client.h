@@ -49,8 +49,8 @@ class ApiClient {
 
   /// Names of /v1/models, in its order. Throws as get(), and kFailedPrecondition for another shape.
   std::vector<std::string> model_names();
-  /// `wanted` where it is not empty, else the first of model_names(). Throws kNotFound when there is
-  /// none.
+  /// `wanted` where it is not empty, else the first of model_names(). Throws kNotFound when there
+  /// is none.
   std::string model_name(const std::string& wanted);
 
  private:

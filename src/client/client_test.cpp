@@ -95,7 +95,8 @@ TEST(ApiClient, ErrorsNameUrlStatusAndTheServersWords) {
   const Case cases[] = {
       {400, R"({"error":{"message":"bad field","param":"n"}})", ErrorCode::kInvalidArgument,
        "HTTP 400: bad field (param n)"},
-      {401, R"({"error":"Unauthorized"})", ErrorCode::kFailedPrecondition, "HTTP 401: Unauthorized"},
+      {401, R"({"error":"Unauthorized"})", ErrorCode::kFailedPrecondition,
+       "HTTP 401: Unauthorized"},
       {404, R"({"detail":"no such model"})", ErrorCode::kNotFound, "HTTP 404: no such model"},
       {422, R"({"detail":[{"loc":"x"}]})", ErrorCode::kInvalidArgument, R"([{"loc":"x"}])"},
       {500, "<html>\x1b[31m", ErrorCode::kUnavailable, "HTTP 500: \"<html>\\x1b[31m\""},
@@ -185,7 +186,8 @@ TEST(HttpLoop, ManyAtOnceAndEnough) {
   while (loop.n_open() > 0) loop.run_once(std::chrono::milliseconds(20));
   EXPECT_TRUE(ended);
   loop.start(
-      target, "/throws", nullptr, [](std::string_view) -> bool { throw Error(ErrorCode::kInternal, "mine"); },
+      target, "/throws", nullptr,
+      [](std::string_view) -> bool { throw Error(ErrorCode::kInternal, "mine"); },
       [](HttpReply) {});
   EXPECT_THROW(while (loop.n_open() > 0) loop.run_once(std::chrono::milliseconds(20)), Error);
 }
@@ -224,9 +226,9 @@ TEST(Completion, WhatIsNone) {
         R"({"choices":[{"logprobs":{}}]})"}) {
     EXPECT_NE(read_completion(Json::parse(text)).problem, "") << text;
   }
-  for (const char* text : {R"({"choices":[{}]})", R"({"choices":[{"logprobs":null}]})",
-                           R"({"choices":[{"logprobs":[]}]})",
-                           R"({"choices":[{"logprobs":{"content":[]}}]})"}) {
+  for (const char* text :
+       {R"({"choices":[{}]})", R"({"choices":[{"logprobs":null}]})",
+        R"({"choices":[{"logprobs":[]}]})", R"({"choices":[{"logprobs":{"content":[]}}]})"}) {
     EXPECT_EQ(read_completion(Json::parse(text)).problem, "") << text;
     EXPECT_NE(read_completion(Json::parse(text)).no_logprobs, "") << text;
   }

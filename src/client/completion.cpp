@@ -105,9 +105,9 @@ Completion read_completion(const Json& answer) {
   Completion completion;
   const Json& choices = member(answer, "choices");
   if (!choices.is_array() || choices.empty() || !choices[0].is_object()) {
-    completion.problem = fmt::format(
-        "expected {{\"choices\": [{{...}}]}}, found {}",
-        quote_text(answer.dump(-1, ' ', false, Json::error_handler_t::replace)));
+    completion.problem =
+        fmt::format("expected {{\"choices\": [{{...}}]}}, found {}",
+                    quote_text(answer.dump(-1, ' ', false, Json::error_handler_t::replace)));
     return completion;
   }
   const Json& choice = choices[0];
@@ -120,7 +120,8 @@ Completion read_completion(const Json& answer) {
   if (content.is_array()) {
     read_objects(content, completion);
   } else if (logprobs.is_object() && !read_lists(logprobs, completion)) {
-    completion.problem = "choices[0].logprobs: expected lists tokens and token_logprobs of one length";
+    completion.problem =
+        "choices[0].logprobs: expected lists tokens and token_logprobs of one length";
     return completion;
   }
   if (completion.positions.empty()) completion.no_logprobs = "the server gives no logprobs";

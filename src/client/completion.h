@@ -42,7 +42,8 @@ struct Completion {
   std::string no_logprobs;  // why there are none
 };
 
-/// Asks one server; learns which fields it refuses and leaves them out from then on. For one thread.
+/// Asks one server; learns which fields it refuses and leaves them out from then on. For one
+/// thread.
 class Completer {
  public:
   Completer(ApiClient& api, std::string model) : api_(api), model_(std::move(model)) {}

@@ -71,7 +71,8 @@ struct HttpLoop::Impl {
 };
 
 size_t HttpLoop::Impl::on_body(char* data, size_t, size_t n, void* user) noexcept {
-  auto& [easy, exchange_ptr] = *static_cast<std::pair<CURL* const, std::unique_ptr<Exchange>>*>(user);
+  auto& [easy, exchange_ptr] =
+      *static_cast<std::pair<CURL* const, std::unique_ptr<Exchange>>*>(user);
   Exchange& exchange = *exchange_ptr;
   try {
     exchange.last_byte = Clock::now();
@@ -181,8 +182,8 @@ void HttpLoop::Impl::finish(CURL* easy, CURLcode code, bool was_silent) {
   if (exchange->thrown != nullptr) std::rethrow_exception(exchange->thrown);
   reply.timed_out = was_silent || code == CURLE_OPERATION_TIMEDOUT;
   if (was_silent) {
-    reply.failure =
-        fmt::format("nothing came for {:g} s", static_cast<double>(exchange->patience.count()) / 1e3);
+    reply.failure = fmt::format("nothing came for {:g} s",
+                                static_cast<double>(exchange->patience.count()) / 1e3);
   } else if (exchange->too_large) {
     reply.failure = fmt::format("the answer is larger than {} bytes", exchange->max_body);
   } else if (code != CURLE_OK && !exchange->had_enough) {
