@@ -132,8 +132,14 @@ class Comparison {
     if (!options_.long_prompt.empty()) {
       longest = &find(options_.long_prompt);
     } else {
-      longest = &*std::ranges::max_element(
-          prompts_, {}, [](const RecordedPrompt& p) { return p.ids().size(); });
+      // Of as many of the lengths as can be had, then the longest.
+      const auto worth = [&](const RecordedPrompt& prompt) {
+        const auto n = std::ranges::count_if(options_.positions, [&](int64_t length) {
+          return length >= prompt.first && length <= prompt.last;
+        });
+        return std::pair(n, prompt.ids().size());
+      };
+      longest = &*std::ranges::max_element(prompts_, {}, worth);
     }
     report_.run = longest->truth->info.id;
     for (const int64_t length : options_.positions) ask("prefix", *longest, length);
@@ -276,14 +282,18 @@ class Comparison {
       report_.outcome = Outcome::kPass;
     }
     int64_t longest = 0;
+    std::map<std::pair<std::string, std::string>, std::vector<int64_t>> skipped;  // by what and why
     for (const ServedPosition& position : report_.positions) {
       if (position.compared()) {
         longest = std::max(longest, position.length);
       } else {
-        report_.not_covered.push_back(fmt::format("{} {} after {}: {}", position.part,
-                                                  position.prompt,
-                                                  counted(position.length, "token"), position.reason));
+        skipped[{fmt::format("{} {}", position.part, position.prompt), position.reason}].push_back(
+            position.length);
       }
+    }
+    for (const auto& [what, lengths] : skipped) {
+      report_.not_covered.push_back(fmt::format("{} after {} tokens: {}", what.first,
+                                                fmt::join(lengths, ", "), what.second));
     }
     if (n_compared > 0) report_.not_covered.push_back(fmt::format("contexts longer than {} tokens", longest));
     report_.not_covered.emplace_back("more than one token after a prompt; other requests in the batch");

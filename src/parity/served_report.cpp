@@ -48,7 +48,8 @@ std::string position_lines(const ServedPosition& p, const ServedTokens& tokens) 
       p.length, cut(own, 18), cut(found, 18),
       is_known ? fmt::format("{:.5g}", p.reference_logprob) : "-", number(p.server_logprob),
       is_known ? fmt::format("{:.2g}", p.allowed) : "-", outcome_name(p.outcome));
-  if (!p.reason.empty()) line += wrapped(p.reason, 4);
+  // Why something was left out stands at the end, once.
+  if (!p.reason.empty() && p.compared()) line += wrapped(p.reason, 4);
   return line;
 }
 
