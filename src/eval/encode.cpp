@@ -31,7 +31,13 @@ EncodedChoice encode_choice(const text::Tokenizer& tokenizer, const Choice& choi
   std::vector<int32_t> ids = prefix;
   const std::vector<int32_t> plain = tokenizer.encode(whole, kPlain);
   ids.insert(ids.end(), plain.begin(), plain.end());
-  const size_t n_context = prefix.size() + tokenizer.encode(context, kPlain).size();
+  const std::vector<int32_t> alone = tokenizer.encode(context, kPlain);
+  size_t n_context = prefix.size() + alone.size();
+  if (n_context >= ids.size()) {
+    // A token reaches over the border: all that is not the context's own is weighed.
+    n_context = prefix.size() +
+                static_cast<size_t>(std::ranges::mismatch(alone, plain).in1 - alone.begin());
+  }
   if (n_context >= ids.size()) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("the continuation {} has no token of its own behind its context",

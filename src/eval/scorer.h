@@ -59,7 +59,8 @@ std::unique_ptr<Scorer> server_scorer(client::Target target, const std::string& 
 
 /// A choice as ids. As lm-evaluation-harness splits it: blanks at the context's end belong to the
 /// continuation; both are encoded as one text, and the continuation is what comes behind as many
-/// ids as the context alone has. What the tokenizer puts before every text stands before it.
+/// ids as the context alone has (where that is none: behind the ids that both share). What the
+/// tokenizer puts before every text stands before it.
 struct EncodedChoice {
   std::vector<int32_t> ids;
   size_t n_context = 0;
