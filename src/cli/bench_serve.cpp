@@ -64,10 +64,8 @@ class BenchServe {
   explicit BenchServe(const BenchOptions& options)
       : options_(options), levels_(levels_of(options)) {
     report_.service = client::ServiceLevel::parse(options.goodput);
-    workload_.prompt_tokens =
-        client::LengthRange::parse("--prompt-tokens", options.prompt_tokens);
-    workload_.output_tokens =
-        client::LengthRange::parse("--output-tokens", options.output_tokens);
+    workload_.prompt_tokens = client::LengthRange::parse("--prompt-tokens", options.prompt_tokens);
+    workload_.output_tokens = client::LengthRange::parse("--output-tokens", options.output_tokens);
     add_server("A", options.server.target(), options.slug);
     if (!options.compare_url.empty()) {
       add_server("B",
@@ -81,7 +79,8 @@ class BenchServe {
   client::LoadReport run() {
     warm_up();
     const int n_rounds = options_.rounds > 0 ? options_.rounds : servers_.size() > 1 ? 3 : 1;
-    Progress progress("measuring", levels_.size() * servers_.size() * static_cast<size_t>(n_rounds));
+    Progress progress("measuring",
+                      levels_.size() * servers_.size() * static_cast<size_t>(n_rounds));
     for (const LoadLevel& level : levels_) run_one(level, n_rounds, progress);
     progress.hide();
     report_.workload = {{"requests", options_.requests},

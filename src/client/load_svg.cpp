@@ -194,7 +194,7 @@ std::string load_svg(const LoadReport& report) {
     loads.emplace_back(level_x(i, report.levels.size()),
                        fmt::format("{:g}{}", load.value, is_open ? "/s" : ""));
   }
-  for (const int p : {0, 50, 90, 100}) shares.emplace_back(p / 100.0, fmt::format("p{}", p));
+  shares = {{0, "least"}, {0.5, "p50"}, {0.9, "p90"}, {1, "most"}};
   const auto left = [](int column) { return 56 + 328.0 * column; };
   constexpr double kUpper = 96, kLower = 410;
   svg += fmt::format(

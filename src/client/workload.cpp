@@ -14,13 +14,14 @@ namespace lockstep::client {
 namespace {
 
 constexpr std::array<const char*, 64> kWords = {
-    "time",  "year",   "people", "way",    "day",    "man",   "thing", "woman",  "life",  "child",
-    "world", "school", "state",  "family", "student", "group", "country", "problem", "hand", "part",
-    "place", "case",   "week",   "company", "system", "question", "work", "night", "point", "home",
-    "water", "room",   "mother", "area",   "money",  "story", "fact",  "month",  "lot",   "right",
-    "study", "book",   "eye",    "job",    "word",   "business", "issue", "side", "kind",  "head",
-    "house", "service", "friend", "father", "power", "hour",  "game",  "line",   "end",   "member",
-    "law",   "car",    "city",   "name"};
+    "time",    "year",     "people", "way",     "day",    "man",      "thing",   "woman",
+    "life",    "child",    "world",  "school",  "state",  "family",   "student", "group",
+    "country", "problem",  "hand",   "part",    "place",  "case",     "week",    "company",
+    "system",  "question", "work",   "night",   "point",  "home",     "water",   "room",
+    "mother",  "area",     "money",  "story",   "fact",   "month",    "lot",     "right",
+    "study",   "book",     "eye",    "job",     "word",   "business", "issue",   "side",
+    "kind",    "head",     "house",  "service", "friend", "father",   "power",   "hour",
+    "game",    "line",     "end",    "member",  "law",    "car",      "city",    "name"};
 
 // Even, and the same everywhere: the library's distributions are not.
 int64_t draw(std::mt19937_64& random, int64_t least, int64_t most) {
@@ -33,9 +34,9 @@ int64_t parse_length(const std::string& flag, const std::string& whole, std::str
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || value < 1 || value > kMost) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: expected N or LEAST:MOST tokens, found {}", flag,
-                            quote_text(whole)));
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: expected N or LEAST:MOST tokens, found {}", flag, quote_text(whole)));
   }
   return value;
 }
@@ -63,8 +64,8 @@ std::vector<LoadRequest> make_requests(const WorkloadOptions& options, size_t n,
     LoadRequest request;
     request.max_tokens = draw(random, options.output_tokens.least, options.output_tokens.most);
     if (options.vocabulary.empty()) {
-      const auto words = std::max<int64_t>(
-          1, std::llround(static_cast<double>(length) / options.tokens_a_word));
+      const auto words =
+          std::max<int64_t>(1, std::llround(static_cast<double>(length) / options.tokens_a_word));
       std::string text;
       for (int64_t word = 0; word < words; ++word) {
         text += word == 0 ? "" : " ";

@@ -1,4 +1,5 @@
-// What a load test asks: prompts of given lengths that share no beginning, the same for every server.
+// What a load test asks: prompts of given lengths that share no beginning, the same for every
+// server.
 #pragma once
 
 #include <cstdint>
