@@ -53,8 +53,8 @@ std::string served_dtype(const CompareOptions& options, const ConfigFile& config
   if (config.kind("dtype") == ConfigFile::Kind::kString) {
     found = config.get_string("dtype");
   } else {
-    found = dtype_name(port::dominant_dtype(
-        list_tensors(options.model, HubSettings::for_model(options.model))));
+    found = dtype_name(
+        port::dominant_dtype(list_tensors(options.model, HubSettings::for_model(options.model))));
   }
   return found == "bfloat16" || found == "float16" ? found : "float32";
 }
@@ -76,7 +76,8 @@ void record(const CompareOptions& options, const std::string& dtype, const std::
 }
 
 std::vector<int64_t> encode(const CompareOptions& options, const char* flag,
-                            const std::string& text, const std::optional<text::Tokenizer>& tokenizer) {
+                            const std::string& text,
+                            const std::optional<text::Tokenizer>& tokenizer) {
   if (!tokenizer.has_value()) {
     throw Error(ErrorCode::kNotFound,
                 fmt::format("{}: {} has no tokenizer to encode it with", flag, options.model),
@@ -148,11 +149,11 @@ void expect_same_model(const CompareOptions& options, const ConfigFile& config,
 
 void expect_usage(const CompareOptions& options) {
   if (options.reference.empty() == options.python.empty()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("expected one of --reference and --python, found {}",
-                            options.reference.empty() ? "neither" : "both"),
-                fmt::format("lockstep reference {} --output REF records the reference",
-                            options.model));
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("expected one of --reference and --python, found {}",
+                    options.reference.empty() ? "neither" : "both"),
+        fmt::format("lockstep reference {} --output REF records the reference", options.model));
   }
   if (!options.output.empty() && options.python.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "--output: nothing is recorded without --python");
@@ -211,9 +212,10 @@ int compare(CompareOptions options) {
 
 void add_compare(CLI::App& app, Action& action) {
   auto options = std::make_shared<CompareOptions>();
-  CLI::App* command = add_command(
-      app, "compare", "A running server of the OpenAI API against the reference",
-      "lockstep compare examples/storyteller --port 8000 --reference examples/storyteller/reference");
+  CLI::App* command =
+      add_command(app, "compare", "A running server of the OpenAI API against the reference",
+                  "lockstep compare examples/storyteller --port 8000 --reference "
+                  "examples/storyteller/reference");
   command->add_option("MODEL", options->model, "folder in Hugging Face layout, or a Hub id")
       ->required();
   command

@@ -87,16 +87,16 @@ Json document_of(const EvalOptions& options, const eval::Task& task, const eval:
 
 void print_text(const EvalOptions& options, const eval::Task& task, const eval::Scorer& scorer,
                 const eval::Summary& summary, int status) {
-  fmt::print("{} of {}, {} shots: {} of {} items{}\n", task.name, scorer.model(), task.shots,
-             summary.n_done, summary.n_total,
-             summary.n_kept > 0 ? fmt::format(", {} of them by an earlier run", summary.n_kept)
-                                : "");
+  fmt::print(
+      "{} of {}, {} shots: {} of {} items{}\n", task.name, scorer.model(), task.shots,
+      summary.n_done, summary.n_total,
+      summary.n_kept > 0 ? fmt::format(", {} of them by an earlier run", summary.n_kept) : "");
   for (const auto& [name, metric] : summary.metrics) {
     const bool is_target = name == task.metric;
-    fmt::print("  {:<12} {:.4f} +- {:.4f}{}{}\n", name, metric.value, metric.standard_error,
-               is_target && options.run.target ? fmt::format("  target {}", *options.run.target)
-                                               : "",
-               is_target && task.chance > 0 ? fmt::format("  chance {:.4f}", task.chance) : "");
+    fmt::print(
+        "  {:<12} {:.4f} +- {:.4f}{}{}\n", name, metric.value, metric.standard_error,
+        is_target && options.run.target ? fmt::format("  target {}", *options.run.target) : "",
+        is_target && task.chance > 0 ? fmt::format("  chance {:.4f}", task.chance) : "");
   }
   if (summary.n_cut > 0) {
     print_wrapped("  note: ", fmt::format("{} lost their beginning, to fit the model's length",
@@ -118,9 +118,8 @@ void print_text(const EvalOptions& options, const eval::Task& task, const eval::
                                                    ? "with --output F it keeps what is answered"
                                                    : "it goes on where it ended");
   } else {
-    fmt::print("next: lockstep verify {} --tier 5\n", options.model.model.empty()
-                                                          ? "MODEL"
-                                                          : options.model.model);
+    fmt::print("next: lockstep verify {} --tier 5\n",
+               options.model.model.empty() ? "MODEL" : options.model.model);
   }
 }
 
@@ -135,8 +134,11 @@ class Watcher {
       bar_.update(now.n_done);
       return;
     }
-    const Json line = {{"event", "progress"}, {"done", now.n_done},    {"total", now.n_total},
-                       {"item", now.item},    {metric_.c_str(), now.metric}};
+    const Json line = {{"event", "progress"},
+                       {"done", now.n_done},
+                       {"total", now.n_total},
+                       {"item", now.item},
+                       {metric_.c_str(), now.metric}};
     std::cerr << line.dump() << '\n' << std::flush;
   }
 
@@ -158,9 +160,9 @@ int evaluate(EvalOptions options) {
   std::unique_ptr<eval::Scorer> remote;
   if (is_remote) {
     tokenizer.emplace(text::Tokenizer::open(find_model_folder(options.tokenizer)));
-    remote = eval::server_scorer(
-        client::Target::at("--base-url", options.base_url, options.api_key), options.served_name,
-        *tokenizer);
+    remote =
+        eval::server_scorer(client::Target::at("--base-url", options.base_url, options.api_key),
+                            options.served_name, *tokenizer);
   } else {
     local.emplace(options);
   }
@@ -195,13 +197,16 @@ void add_eval(CLI::App& app, Action& action) {
   CLI::Option* url = who->add_option("--base-url", options->base_url,
                                      "a server of the OpenAI API instead of MODEL");
   who->require_option(1);
-  command->add_option("--tokenizer", options->tokenizer, "with --base-url: the model's folder or Hub id")
+  command
+      ->add_option("--tokenizer", options->tokenizer,
+                   "with --base-url: the model's folder or Hub id")
       ->needs(url);
   command->add_option("--api-key", options->api_key, "that the server wants")
       ->envname("LOCKSTEP_API_KEY")
       ->needs(url);
-  command->add_option("--served-model-name", options->served_name,
-                      "the server's name of the model (default: its first)")
+  command
+      ->add_option("--served-model-name", options->served_name,
+                   "the server's name of the model (default: its first)")
       ->needs(url);
   command->add_option("--task", options->task, "what the rows are")
       ->required()
@@ -216,17 +221,18 @@ void add_eval(CLI::App& app, Action& action) {
   command->add_option("--limit", options->items.limit, "score so many rows")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   command->add_option("--seed", options->items.seed, "of the order of choices (gpqa)");
-  command->add_option("--target", options->run.target,
-                      "score to reach, 0 to 1; stops once it cannot be")
+  command
+      ->add_option("--target", options->run.target,
+                   "score to reach, 0 to 1; stops once it cannot be")
       ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--output", options->run.output,
-                      "keep answers here, and go on from those that are there")
+  command
+      ->add_option("--output", options->run.output,
+                   "keep answers here, and go on from those that are there")
       ->type_name("FILE");
   command->add_option("--concurrency", options->run.concurrency, "items that are asked at once")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
-  command->add_flag("--progress-lines", options->progress_lines,
-                    "a JSON line an item on stderr");
+  command->add_flag("--progress-lines", options->progress_lines, "a JSON line an item on stderr");
   command->add_flag("--json", options->json, "one JSON document on stdout");
   command->callback([options, &action] {
     action.json = options->json;

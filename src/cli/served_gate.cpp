@@ -19,8 +19,8 @@ std::string lines_of(const parity::ServedReport& report) {
   for (const parity::ServedPosition& position : report.positions) {
     text += fmt::format("\n{} {} after {}: {}{}{}", position.part, position.prompt,
                         counted(static_cast<uint64_t>(position.length), "token"),
-                        parity::outcome_name(position.outcome),
-                        position.reason.empty() ? "" : ", ", position.reason);
+                        parity::outcome_name(position.outcome), position.reason.empty() ? "" : ", ",
+                        position.reason);
   }
   return text;
 }
@@ -44,8 +44,7 @@ port::Gate served_gate(const port::GateRun& run, const std::string& slug,
   parity::ServedOptions options;
   options.dtype = run.dtype;
   parity::ServedTokens tokens(nullptr);
-  const parity::ServedReport report =
-      parity::compare_served(api, name, recording, options, tokens);
+  const parity::ServedReport report = parity::compare_served(api, name, recording, options, tokens);
   gate.detail = fmt::format("{} as {}: {} of {} compared", report.url, name, report.n_compared(),
                             counted(report.positions.size(), "position"));
   if (report.outcome == parity::Outcome::kPass) {

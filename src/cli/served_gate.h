@@ -9,8 +9,8 @@
 namespace lockstep::cli {
 
 /// `slug` is what the server is asked for. Skipped where the port does not load. Fails for a server
-/// that differs and for one that gives nothing to compare. Throws kUnavailable where nobody answers,
-/// and as read_recording().
+/// that differs and for one that gives nothing to compare. Throws kUnavailable where nobody
+/// answers, and as read_recording().
 port::Gate served_gate(const port::GateRun& run, const std::string& slug,
                        const client::Target& target, const std::string& reference);
 

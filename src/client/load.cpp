@@ -70,7 +70,8 @@ class Level {
         send(next, begin_ + seconds(due[next]));
         ++next;
       }
-      const auto until = next < due.size() ? begin_ + seconds(due[next]) - now : Clock::duration(kStep);
+      const auto until =
+          next < due.size() ? begin_ + seconds(due[next]) - now : Clock::duration(kStep);
       wait(std::min<Clock::duration>(until, kStep));
     }
     return finish();

@@ -32,18 +32,21 @@ std::string row(const std::string& load, const std::string& label, const LevelSu
 // What a reader must know before the figures are believed.
 std::string remarks(const LoadReport& report, const LoadReport::Level& level, size_t server) {
   const LevelSummary& s = level.results[server].all;
-  const std::string where = fmt::format("{}, {}: ", report.servers[server].label, level.load.label());
+  const std::string where =
+      fmt::format("{}, {}: ", report.servers[server].label, level.load.label());
   std::string text;
   for (const auto& [reason, n] : s.failures) {
     text += fmt::format("  {}{} failed: {}\n", where, n, reason);
   }
   if (s.n_short > 0) {
-    text += fmt::format("  {}{} of fewer tokens than asked for\n", where, counted(static_cast<uint64_t>(s.n_short), "answer"));
+    text += fmt::format("  {}{} of fewer tokens than asked for\n", where,
+                        counted(static_cast<uint64_t>(s.n_short), "answer"));
   }
   const auto parts = s.counted_by.find("parts");
   if (parts != s.counted_by.end()) {
-    text += fmt::format("  {}{} not counted by the server: a part of the stream is taken for a token\n",
-                        where, counted(static_cast<uint64_t>(parts->second), "answer"));
+    text +=
+        fmt::format("  {}{} not counted by the server: a part of the stream is taken for a token\n",
+                    where, counted(static_cast<uint64_t>(parts->second), "answer"));
   }
   if (s.most_lag > 5) {
     text += fmt::format("  {}requests were sent up to {:.0f} ms late: this machine is the limit\n",
@@ -56,8 +59,12 @@ OrderedJson distribution_json(const Distribution& d) {
   if (d.size() == 0) return nullptr;
   OrderedJson percentiles = OrderedJson::array();
   for (int p = 0; p <= 100; ++p) percentiles.push_back(d.quantile(p / 100.0));
-  return {{"n", d.size()},           {"mean", d.mean()},       {"p50", d.quantile(0.5)},
-          {"p90", d.quantile(0.9)},  {"p99", d.quantile(0.99)}, {"max", d.quantile(1)},
+  return {{"n", d.size()},
+          {"mean", d.mean()},
+          {"p50", d.quantile(0.5)},
+          {"p90", d.quantile(0.9)},
+          {"p99", d.quantile(0.99)},
+          {"max", d.quantile(1)},
           {"percentiles", percentiles}};
 }
 
@@ -160,9 +167,9 @@ std::string load_text(const LoadReport& report) {
     for (const LoadReport::Level& level : report.levels) {
       for (size_t i = 0; i < level.results.size(); ++i) {
         const LevelSummary& s = level.results[i].all;
-        text += fmt::format("  {:<11}{:<2}{} ({} of {})\n", level.load.label(),
-                            report.servers[i].label, figure(s.good_per_s(), 8), s.n_good,
-                            s.n_ok + s.n_failed);
+        text +=
+            fmt::format("  {:<11}{:<2}{} ({} of {})\n", level.load.label(), report.servers[i].label,
+                        figure(s.good_per_s(), 8), s.n_good, s.n_ok + s.n_failed);
       }
     }
   }

@@ -34,8 +34,8 @@ struct LoadReport {
 };
 
 std::string load_text(const LoadReport& report);
-/// {"servers", "workload", "goodput", "levels": [{"load", "results": [...], "ratios"}]}; latencies in
-/// milliseconds.
+/// {"servers", "workload", "goodput", "levels": [{"load", "results": [...], "ratios"}]}; latencies
+/// in milliseconds.
 std::string load_json(const LoadReport& report);
 /// Latency and throughput over load, and the percentiles at the highest load; it reads on light and
 /// on dark ground.

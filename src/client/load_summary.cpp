@@ -72,7 +72,8 @@ ServiceLevel ServiceLevel::parse(const std::vector<std::string>& texts) {
 std::string ServiceLevel::text() const {
   std::string out;
   const auto add = [&](const char* name, const std::optional<double>& bound) {
-    if (bound.has_value()) out += fmt::format("{}{} <= {:g} ms", out.empty() ? "" : ", ", name, *bound);
+    if (bound.has_value())
+      out += fmt::format("{}{} <= {:g} ms", out.empty() ? "" : ", ", name, *bound);
   };
   add("ttft", ttft);
   add("tpot", tpot);
@@ -144,7 +145,8 @@ std::vector<Ratio> ratios(const std::vector<LevelSummary>& a, const std::vector<
     }
     if (values.empty()) continue;
     const auto [least, most] = std::ranges::minmax(values);
-    all.push_back({figure.name, figure.more_is_better, median_of(values), least, most, values.size()});
+    all.push_back(
+        {figure.name, figure.more_is_better, median_of(values), least, most, values.size()});
   }
   return all;
 }

@@ -59,7 +59,7 @@ LevelSummary summarise(const std::vector<LevelTimes>& rounds, const std::vector<
 
 /// Of a figure of two servers, round by round: A's over B's.
 struct Ratio {
-  std::string name;   // "output tokens/s"
+  std::string name;  // "output tokens/s"
   bool more_is_better = false;
   double median = 0, least = 0, most = 0;
   size_t n_rounds = 0;

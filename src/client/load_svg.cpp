@@ -37,7 +37,8 @@ std::string escaped(const std::string& text) {
 std::pair<double, int> round_top(double value) {
   if (!(value > 0)) return {1, 4};
   const double power = std::pow(10, std::floor(std::log10(value)));
-  for (const auto& [step, parts] : {std::pair(1.0, 4), {2.0, 4}, {2.5, 5}, {4.0, 4}, {5.0, 5}, {8.0, 4}, {10.0, 5}}) {
+  for (const auto& [step, parts] :
+       {std::pair(1.0, 4), {2.0, 4}, {2.5, 5}, {4.0, 4}, {5.0, 5}, {8.0, 4}, {10.0, 5}}) {
     if (value <= step * power * 1.0000001) return {step * power, parts};
   }
   return {10 * power, 5};
@@ -47,7 +48,7 @@ std::string number(double value) { return fmt::format("{:.4g}", value); }
 
 struct Curve {
   int server = 0;
-  std::string stroke;  // class of the percentile: "p50"
+  std::string stroke;        // class of the percentile: "p50"
   std::vector<double> x, y;  // x in [0, 1]
 };
 
@@ -74,8 +75,8 @@ std::string panel(double left, double top, const std::string& title,
   }
   for (const auto& [x, label] : ticks) {
     svg += fmt::format(
-        "<text class=\"soft\" text-anchor=\"middle\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n", at_x(x),
-        top + kPanelHeight + 16, escaped(label));
+        "<text class=\"soft\" text-anchor=\"middle\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>\n",
+        at_x(x), top + kPanelHeight + 16, escaped(label));
   }
   for (const Curve& curve : curves) {
     std::string points;
@@ -159,15 +160,18 @@ std::string legend(const LoadReport& report) {
   for (size_t i = 0; i < report.servers.size(); ++i) {
     const double y = 26 + 20 * static_cast<double>(i);
     svg += fmt::format(
-        "<circle class=\"f{}\" cx=\"56\" cy=\"{:.1f}\" r=\"5\"/><text x=\"68\" y=\"{:.1f}\">{}</text>\n", i,
-        y - 4, y, escaped(fmt::format("{}  {}, {}", report.servers[i].label, report.servers[i].model,
-                              report.servers[i].url)));
+        "<circle class=\"f{}\" cx=\"56\" cy=\"{:.1f}\" r=\"5\"/><text x=\"68\" "
+        "y=\"{:.1f}\">{}</text>\n",
+        i, y - 4, y,
+        escaped(fmt::format("{}  {}, {}", report.servers[i].label, report.servers[i].model,
+                            report.servers[i].url)));
   }
   const std::array<const char*, 3> strokes = {"p50", "p90", "p99"};
   for (size_t i = 0; i < strokes.size(); ++i) {
     const double x = 800 + 70 * static_cast<double>(i);
     svg += fmt::format(
-        "<line class=\"line s0 {}\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"22\" y2=\"22\"/><text class=\"soft\" "
+        "<line class=\"line s0 {}\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"22\" y2=\"22\"/><text "
+        "class=\"soft\" "
         "x=\"{:.1f}\" y=\"26\">{}</text>\n",
         strokes[i], x, x + 26, x + 32, strokes[i]);
   }
@@ -190,14 +194,18 @@ std::string load_svg(const LoadReport& report) {
   for (const int p : {0, 50, 90, 100}) shares.emplace_back(p / 100.0, fmt::format("p{}", p));
   const auto left = [](int column) { return 56 + 328.0 * column; };
   constexpr double kUpper = 96, kLower = 394;
-  svg += panel(left(0), kUpper, kLatencies[0].name, loads, latency_over_load(report, kLatencies[0]));
-  svg += panel(left(1), kUpper, kLatencies[1].name, loads, latency_over_load(report, kLatencies[1]));
-  svg += panel(left(2), kUpper, "output tokens a second", loads,
-               over_load(report, "p50", [](const LevelSummary& s) { return s.output_tokens_per_s(); }));
+  svg +=
+      panel(left(0), kUpper, kLatencies[0].name, loads, latency_over_load(report, kLatencies[0]));
+  svg +=
+      panel(left(1), kUpper, kLatencies[1].name, loads, latency_over_load(report, kLatencies[1]));
+  svg += panel(
+      left(2), kUpper, "output tokens a second", loads,
+      over_load(report, "p50", [](const LevelSummary& s) { return s.output_tokens_per_s(); }));
   for (int column = 0; column < 3; ++column) {
     const Latency& latency = kLatencies[static_cast<size_t>(column)];
-    svg += panel(left(column), kLower, fmt::format("{}, at {}", latency.name, report.levels.back().load.label()),
-                 shares, percentiles(report, latency));
+    svg += panel(left(column), kLower,
+                 fmt::format("{}, at {}", latency.name, report.levels.back().load.label()), shares,
+                 percentiles(report, latency));
   }
   return svg + "</svg>\n";
 }

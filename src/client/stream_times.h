@@ -1,4 +1,5 @@
-// One streamed answer, timed: what its events say, in the dialects of OpenAI, vLLM and llama-server.
+// One streamed answer, timed: what its events say, in the dialects of OpenAI, vLLM and
+// llama-server.
 #pragma once
 
 #include <simdjson.h>

@@ -15,9 +15,12 @@ constexpr const char* kFormat = "lockstep-answers";
 constexpr size_t kMostBytes = size_t{4} << 30;
 
 Json header(const Task& task, const Scorer& scorer) {
-  return {{"format", kFormat},           {"version", 1},
-          {"task", task.name},           {"fingerprint", task.fingerprint},
-          {"model", scorer.model()},     {"shots", task.shots},
+  return {{"format", kFormat},
+          {"version", 1},
+          {"task", task.name},
+          {"fingerprint", task.fingerprint},
+          {"model", scorer.model()},
+          {"shots", task.shots},
           {"computed_by", scorer.version()}};
 }
 
@@ -29,8 +32,8 @@ Result result_of(const Json& line) {
   }
   const Json& logprobs = line.at("logprobs");
   for (size_t i = 0; i < logprobs.size(); ++i) {
-    result.choices.push_back({logprobs[i], line.at("greedy").at(i), line.at("tokens").at(i),
-                              line.at("cut")});
+    result.choices.push_back(
+        {logprobs[i], line.at("greedy").at(i), line.at("tokens").at(i), line.at("cut")});
   }
   return result;
 }

@@ -13,7 +13,8 @@ namespace lockstep::eval {
 
 class Row {
  public:
-  Row(const nlohmann::json& object, std::string place) : object_(object), place_(std::move(place)) {}
+  Row(const nlohmann::json& object, std::string place)
+      : object_(object), place_(std::move(place)) {}
 
   /// All throw kInvalidArgument naming the place, the member, expected and found.
   bool has(const char* key) const { return object_.contains(key); }

@@ -71,8 +71,8 @@ class Run {
     if (!open_.empty() && can_reach()) {
       work(1);
       std::vector<std::thread> threads;
-      const auto n = std::min<size_t>(static_cast<size_t>(std::max(options_.concurrency, 1)),
-                                      open_.size());
+      const auto n =
+          std::min<size_t>(static_cast<size_t>(std::max(options_.concurrency, 1)), open_.size());
       for (size_t i = 0; i < n; ++i) threads.emplace_back([this] { work(open_.size()); });
       for (std::thread& thread : threads) thread.join();
     }
@@ -84,8 +84,8 @@ class Run {
       if (!summary_.results[i]) continue;
       const Result& result = *summary_.results[i];
       if (is_tie(result)) summary_.ties.push_back(task_.items[i].id);
-      summary_.n_cut += result.generated.is_cut ||
-                        std::ranges::any_of(result.choices, &Loglikelihood::is_cut);
+      summary_.n_cut +=
+          result.generated.is_cut || std::ranges::any_of(result.choices, &Loglikelihood::is_cut);
     }
     return std::move(summary_);
   }
@@ -119,8 +119,8 @@ class Run {
     summary_.results[i] = std::move(result);
     account(i);
     if (options_.progress) {
-      options_.progress({summary_.n_done, summary_.n_total, i,
-                         sum_ / static_cast<double>(summary_.n_done)});
+      options_.progress(
+          {summary_.n_done, summary_.n_total, i, sum_ / static_cast<double>(summary_.n_done)});
     }
     if (!can_reach()) stop_ = true;
   }

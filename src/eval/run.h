@@ -34,7 +34,7 @@ bool is_tie(const Result& result);
 
 struct Progress {
   size_t n_done = 0, n_total = 0;
-  size_t item = 0;  // that was answered
+  size_t item = 0;    // that was answered
   double metric = 0;  // so far
 };
 

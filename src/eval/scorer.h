@@ -23,7 +23,7 @@ struct Loglikelihood {
 };
 
 struct Generated {
-  std::string text;  // up to the first stop text, without it
+  std::string text;          // up to the first stop text, without it
   bool is_finished = false;  // by an end token or a stop text, not by max_tokens
   bool is_cut = false;
 };

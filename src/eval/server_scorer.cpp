@@ -44,15 +44,14 @@ class ServerSession : public Session {
     Generated made;
     const std::vector<int32_t> ids =
         encode_prompt(tokenizer_, prompt, max_tokens, server_.max_length, made.is_cut);
-    Json body = {{"model", server_.model},
-                 {"prompt", ids},
-                 {"max_tokens", max_tokens},
-                 {"temperature", 0}};
+    Json body = {
+        {"model", server_.model}, {"prompt", ids}, {"max_tokens", max_tokens}, {"temperature", 0}};
     // OpenAI's bound; what is behind it is cut here.
     constexpr size_t kMostStops = 4;
     if (!stop.empty()) {
       body["stop"] = Json(std::vector<std::string>(
-          stop.begin(), stop.begin() + static_cast<std::ptrdiff_t>(std::min(stop.size(), kMostStops))));
+          stop.begin(),
+          stop.begin() + static_cast<std::ptrdiff_t>(std::min(stop.size(), kMostStops))));
     }
     const client::Answer answer = api_.try_post("/v1/completions", body);
     if (!answer.problem.empty()) refuse(answer.problem);

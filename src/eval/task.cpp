@@ -173,9 +173,9 @@ std::string filled(std::string_view format, const Question& q, const std::string
     lettered += fmt::format("{}{}. {}", i == 0 ? "" : "\n", letter(i), q.choices[i]);
   }
   const std::pair<std::string_view, const std::string*> names[] = {{"{question}", &q.question},
-                                                                    {"{answer}", &answer},
-                                                                    {"{subject}", &q.subject},
-                                                                    {"{choices}", &lettered}};
+                                                                   {"{answer}", &answer},
+                                                                   {"{subject}", &q.subject},
+                                                                   {"{choices}", &lettered}};
   std::string out;
   for (size_t i = 0; i < format.size();) {
     const auto name = std::ranges::find_if(
@@ -251,7 +251,8 @@ File read_file(const Kind& kind, const std::filesystem::path& path, uint64_t see
       file.format = read_format(row, file.format);
     } else {
       Question q = kind.read(row, random);
-      if (q.choices.size() > 26) row.fail("choices", "at most 26", fmt::format("{}", q.choices.size()));
+      if (q.choices.size() > 26)
+        row.fail("choices", "at most 26", fmt::format("{}", q.choices.size()));
       if (q.choices.size() == 1) row.fail("choices", "at least two", "one");
       q.id = row.id();
       file.questions.push_back(std::move(q));
@@ -278,11 +279,11 @@ Task read_task(std::string_view name, const std::filesystem::path& path,
   std::vector<Question> examples =
       has_own ? read_file(kind, options.shots_file, options.seed).questions : file.questions;
   if (static_cast<int64_t>(examples.size()) < n_shots) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: expected {} examples, found {} rows",
-                            (has_own ? options.shots_file : path).string(), n_shots,
-                            examples.size()),
-                "give fewer with --shots, or a file of examples with --shots-file");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: expected {} examples, found {} rows",
+                    (has_own ? options.shots_file : path).string(), n_shots, examples.size()),
+        "give fewer with --shots, or a file of examples with --shots-file");
   }
   std::string shots;
   for (int64_t i = 0; i < n_shots; ++i) {
@@ -313,8 +314,8 @@ Task read_task(std::string_view name, const std::filesystem::path& path,
   }
   if (task.items.empty()) {
     throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: expected rows of {} beside {} examples, found none",
-                            path.string(), kind.name, has_own ? 0 : n_shots));
+                fmt::format("{}: expected rows of {} beside {} examples, found none", path.string(),
+                            kind.name, has_own ? 0 : n_shots));
   }
   task.chance = guesses / static_cast<double>(task.items.size());
   task.fingerprint = hash.finish();

@@ -15,9 +15,9 @@ namespace lockstep::eval {
 
 /// How rows become texts. A file may say it itself, in a first line {"format": {...}}.
 struct Format {
-  std::string description = {};             // before everything, once
-  std::string question = {}, answer = {};   // {question}, {answer}, {subject}, {choices} in them
-  std::string separator = "\n\n";            // behind each shot
+  std::string description = {};            // before everything, once
+  std::string question = {}, answer = {};  // {question}, {answer}, {subject}, {choices} in them
+  std::string separator = "\n\n";          // behind each shot
   /// Whether a choice is weighed by its letter, A to Z, or by its text.
   bool by_letter = false;
   std::vector<std::string> stop = {};

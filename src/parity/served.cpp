@@ -19,8 +19,9 @@ using Kind = ServedPosition::Outcome;
 
 constexpr double kRelative = 0.05;
 constexpr double kLeastNats = 1e-3;
-constexpr double kDeviations = 4;  // of the noise, for a sound server at every one of some positions
-constexpr int kOthers = 4;         // of the reference's next tokens
+constexpr double kDeviations =
+    4;                      // of the noise, for a sound server at every one of some positions
+constexpr int kOthers = 4;  // of the reference's next tokens
 
 // Both logits of a difference are noisy.
 double difference_noise(double noise) { return kDeviations * std::sqrt(2.0) * noise; }
@@ -28,8 +29,8 @@ double difference_noise(double noise) { return kDeviations * std::sqrt(2.0) * no
 // A token's logprob moves by its own logit's noise and by the mean of all, weighed by probability:
 // the surer the token, the less.
 double allowed_of_top(double logprob, double noise) {
-  return std::max({kRelative * std::abs(logprob),
-                   difference_noise(noise) * (1 - std::exp(logprob)), kLeastNats});
+  return std::max({kRelative * std::abs(logprob), difference_noise(noise) * (1 - std::exp(logprob)),
+                   kLeastNats});
 }
 double allowed_of_other(double logprob, double noise) {
   return 2 * std::max({kRelative * std::abs(logprob), difference_noise(noise), kLeastNats});
@@ -82,10 +83,10 @@ class Comparison {
         prompts_(recorded_prompts(reference, options.dtype)),
         noise_(prompts_, options.dtype) {
     if (prompts_.empty()) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("{}: expected logits of a prompt, found none",
-                              reference.path.string()),
-                  "lockstep reference MODEL --output REF records them");
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("{}: expected logits of a prompt, found none", reference.path.string()),
+          "lockstep reference MODEL --output REF records them");
     }
     report_.url = api.target().root;
     report_.model = model;
@@ -105,15 +106,20 @@ class Comparison {
   // The recorded prompt that begins with `ids`.
   const RecordedPrompt& find(const std::vector<int64_t>& ids) const {
     for (const RecordedPrompt& prompt : prompts_) {
-      if (prompt.ids().size() >= ids.size() && std::ranges::equal(ids, prompt.ids() | std::views::take(static_cast<int64_t>(ids.size())))) {
+      if (prompt.ids().size() >= ids.size() &&
+          std::ranges::equal(ids,
+                             prompt.ids() | std::views::take(static_cast<int64_t>(ids.size())))) {
         return prompt;
       }
     }
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: expected a recorded prompt that begins with {} ids {}, found none",
-                            report_.reference, ids.size(),
-                            fmt::join(ids.begin(), ids.begin() + std::min<int64_t>(8, static_cast<int64_t>(ids.size())), ",")),
-                "record the prompt (lockstep reference --prompt T), or give --python");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format(
+            "{}: expected a recorded prompt that begins with {} ids {}, found none",
+            report_.reference, ids.size(),
+            fmt::join(ids.begin(),
+                      ids.begin() + std::min<int64_t>(8, static_cast<int64_t>(ids.size())), ",")),
+        "record the prompt (lockstep reference --prompt T), or give --python");
   }
 
   void ask_prompts() {
@@ -153,8 +159,8 @@ class Comparison {
     if (report_.run.empty()) report_.run = prompt.truth->info.id;
     if (length < prompt.first || length > prompt.last) {
       position.outcome = Kind::kUnasked;
-      position.reason = fmt::format("the reference has logits after {} to {} tokens", prompt.first,
-                                    prompt.last);
+      position.reason =
+          fmt::format("the reference has logits after {} to {} tokens", prompt.first, prompt.last);
     } else {
       judge(prompt, position);
     }
@@ -184,7 +190,8 @@ class Comparison {
     const bool low_agrees =
         prompt.low != nullptr && position.length > prompt.low->first_logit_row &&
         reference_row(*prompt.low, position.length).top == *position.server_token;
-    if (judge_token(row, noise, low_agrees, position)) judge_logprobs(row, noise, best, token, position);
+    if (judge_token(row, noise, low_agrees, position))
+      judge_logprobs(row, noise, best, token, position);
   }
 
   static void skip(ServedPosition& position, Kind kind, std::string reason) {
@@ -220,8 +227,9 @@ class Comparison {
     position.outcome = Kind::kSame;
     if (found == row.top) return true;
     if (found >= static_cast<int64_t>(row.logits.size())) {
-      skip(position, Kind::kDiffers, fmt::format("token {} is beyond the reference's vocabulary of {}",
-                                                 found, row.logits.size()));
+      skip(position, Kind::kDiffers,
+           fmt::format("token {} is beyond the reference's vocabulary of {}", found,
+                       row.logits.size()));
       return false;
     }
     position.margin = row.logprob(row.top) - row.logprob(found);
@@ -232,10 +240,9 @@ class Comparison {
       return false;
     }
     position.outcome = Kind::kTie;
-    position.reason =
-        low_agrees ? "the reference itself chooses this token in the server's type"
-                   : fmt::format("the reference's margin is {:.3g}, noise {:.3g}", position.margin,
-                                 difference_noise(noise));
+    position.reason = low_agrees ? "the reference itself chooses this token in the server's type"
+                                 : fmt::format("the reference's margin is {:.3g}, noise {:.3g}",
+                                               position.margin, difference_noise(noise));
     return true;
   }
 
@@ -246,8 +253,7 @@ class Comparison {
     for (const int64_t id : best) {
       const bool is_own = id == row.top;
       const double expected = row.logprob(id);
-      const double allowed =
-          is_own ? position.allowed : allowed_of_other(expected, noise);
+      const double allowed = is_own ? position.allowed : allowed_of_other(expected, noise);
       const auto at = tops.logprob.find(id);
       if (at == tops.logprob.end()) {
         // It is no more likely than the least likely one of the list.
@@ -266,7 +272,8 @@ class Comparison {
       if (!(std::abs(at->second - expected) <= allowed)) {
         skip(position, Kind::kDiffers,
              fmt::format("logprob of {}: {:.4g}, reference {:.4g}, allowed {:.2g} apart",
-                         is_own ? "its token" : "token " + tokens_.shown(id), at->second, expected, allowed));
+                         is_own ? "its token" : "token " + tokens_.shown(id), at->second, expected,
+                         allowed));
         return;
       }
       if (!is_own) ++position.n_others;
@@ -292,11 +299,13 @@ class Comparison {
       }
     }
     for (const auto& [what, lengths] : skipped) {
-      report_.not_covered.push_back(fmt::format("{} after {} tokens: {}", what.first,
-                                                fmt::join(lengths, ", "), what.second));
+      report_.not_covered.push_back(
+          fmt::format("{} after {} tokens: {}", what.first, fmt::join(lengths, ", "), what.second));
     }
-    if (n_compared > 0) report_.not_covered.push_back(fmt::format("contexts longer than {} tokens", longest));
-    report_.not_covered.emplace_back("more than one token after a prompt; other requests in the batch");
+    if (n_compared > 0)
+      report_.not_covered.push_back(fmt::format("contexts longer than {} tokens", longest));
+    report_.not_covered.emplace_back(
+        "more than one token after a prompt; other requests in the batch");
   }
 
   client::Completer completer_;

@@ -38,7 +38,7 @@ struct ServedPosition {
   std::string reason;           // of anything but kSame
   int64_t reference_token = 0;  // the reference's own
   double reference_logprob = 0;
-  double margin = 0;   // of the reference: how far its own token is before the server's, or the next
+  double margin = 0;  // of the reference: how far its own token is before the server's, or the next
   double allowed = 0;  // nats that logprobs may be apart
   std::optional<int64_t> server_token;
   std::optional<double> server_logprob;  // of the reference's own token

@@ -1,5 +1,5 @@
-// The size of what the reference's layers wrote, for a look at a server that differs: its own layers
-// are not seen, but a dump of the port can be held against these figures.
+// The size of what the reference's layers wrote, for a look at a server that differs: its own
+// layers are not seen, but a dump of the port can be held against these figures.
 #pragma once
 
 #include <string>

@@ -44,8 +44,8 @@ std::string position_lines(const ServedPosition& p, const ServedTokens& tokens) 
   const std::string found = p.server_token.has_value() ? tokens.shown(*p.server_token) : "-";
   const bool is_known = p.outcome != Kind::kUnasked;
   std::string line = fmt::format(
-      "{:<9} {:>6}  {:<18} {:<18} {:>10} {:>10} {:>8}  {}\n", fmt::format("{} {}", p.part, p.prompt),
-      p.length, cut(own, 18), cut(found, 18),
+      "{:<9} {:>6}  {:<18} {:<18} {:>10} {:>10} {:>8}  {}\n",
+      fmt::format("{} {}", p.part, p.prompt), p.length, cut(own, 18), cut(found, 18),
       is_known ? fmt::format("{:.5g}", p.reference_logprob) : "-", number(p.server_logprob),
       is_known ? fmt::format("{:.2g}", p.allowed) : "-", outcome_name(p.outcome));
   // Why something was left out stands at the end, once.
@@ -62,9 +62,10 @@ std::string verdict_line(const ServedReport& report) {
     case Outcome::kPass:
       return fmt::format("PASS: {} compared, all agree{}", of, ties);
     case Outcome::kDiverged:
-      return fmt::format("DIFFERS: {} of {} compared positions; the first after {}",
-                         report.count(Kind::kDiffers), report.n_compared(),
-                         counted(static_cast<uint64_t>(report.first_difference()->length), "token"));
+      return fmt::format(
+          "DIFFERS: {} of {} compared positions; the first after {}", report.count(Kind::kDiffers),
+          report.n_compared(),
+          counted(static_cast<uint64_t>(report.first_difference()->length), "token"));
     case Outcome::kUndecided:
       break;
   }
@@ -93,8 +94,11 @@ std::string_view outcome_name(ServedPosition::Outcome outcome) noexcept {
 std::string served_text(const ServedReport& report, const ServedTokens& tokens) {
   std::string text = fmt::format("server     {}, model {}\n", report.url, report.model);
   text += fmt::format("reference  {}, {}\n", report.reference, report.run);
-  text += wrapped(fmt::format("allowed    5 % of the logprob, at least what noise makes of it; server "
-                              "in {}: {}", report.dtype, report.noise), 0);
+  text +=
+      wrapped(fmt::format("allowed    5 % of the logprob, at least what noise makes of it; server "
+                          "in {}: {}",
+                          report.dtype, report.noise),
+              0);
   text += fmt::format("{:<9} {:>6}  {:<18} {:<18} {:>10} {:>10} {:>8}\n", "probe", "tokens",
                       "reference's token", "server's token", "logprob", "server", "allowed");
   for (const ServedPosition& position : report.positions) text += position_lines(position, tokens);
@@ -115,11 +119,14 @@ std::string served_json(const ServedReport& report, const std::vector<LayerFigur
                          {"max_abs", layer.max_abs}});
   }
   for (const ServedPosition& p : report.positions) {
-    Json row = {{"part", p.part},       {"prompt", p.prompt}, {"tokens", p.length},
+    Json row = {{"part", p.part},
+                {"prompt", p.prompt},
+                {"tokens", p.length},
                 {"outcome", p.outcome == Kind::kDiffers ? "differs" : outcome_name(p.outcome)},
                 {"reason", p.reason}};
     if (p.outcome != Kind::kUnasked) {
-      row["reference"] = {{"token", p.reference_token}, {"logprob", p.reference_logprob}, {"margin", p.margin}};
+      row["reference"] = {
+          {"token", p.reference_token}, {"logprob", p.reference_logprob}, {"margin", p.margin}};
       row["allowed"] = p.allowed;
       row["server"] = {{"token", nullptr}, {"logprob", nullptr}, {"others_compared", p.n_others}};
       if (p.server_token.has_value()) row["server"]["token"] = *p.server_token;

@@ -13,8 +13,8 @@
 namespace lockstep::parity {
 namespace {
 
-constexpr size_t kHighest = 64;    // logits of a row whose differences are its noise
-constexpr int64_t kRows = 64;      // rows of a prompt that are looked at
+constexpr size_t kHighest = 64;  // logits of a row whose differences are its noise
+constexpr int64_t kRows = 64;    // rows of a prompt that are looked at
 
 bool has_rows(const Run& run) {
   return run.info.phase == Phase::kPrefill && run.logits.has_value() &&
@@ -70,8 +70,8 @@ std::vector<RecordedPrompt> recorded_prompts(const Recording& reference, const s
     if (prompt.low == prompt.truth) prompt.low = nullptr;
     const int64_t n_rows = prompt.truth->logits->view.shape[0];
     prompt.first = prompt.truth->first_logit_row + 1;
-    prompt.last = std::min(prompt.truth->first_logit_row + n_rows,
-                           static_cast<int64_t>(prompt.ids().size()));
+    prompt.last =
+        std::min(prompt.truth->first_logit_row + n_rows, static_cast<int64_t>(prompt.ids().size()));
   }
   return prompts;
 }

@@ -22,8 +22,8 @@ struct ReferenceRow {
 
 /// A recorded prompt whose logits are there.
 struct RecordedPrompt {
-  const Run* truth = nullptr;  // float32 where recorded
-  const Run* low = nullptr;    // the same prompt in the server's type, where that is another
+  const Run* truth = nullptr;   // float32 where recorded
+  const Run* low = nullptr;     // the same prompt in the server's type, where that is another
   int64_t first = 0, last = 0;  // prefix lengths that have a row, both included
 
   const std::vector<int64_t>& ids() const { return truth->info.prompt_ids; }

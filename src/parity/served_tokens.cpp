@@ -47,7 +47,8 @@ std::optional<int64_t> ServedTokens::id_of(const client::ServerToken& token, std
   const std::string& name = token.bytes.has_value() ? *token.bytes : token.text;
   bool several = false;
   std::optional<int64_t> id = find(in_text_, name, several);
-  // A name that is one token's text may be another's piece: the text goes first, as servers have it.
+  // A name that is one token's text may be another's piece: the text goes first, as servers have
+  // it.
   if (!id.has_value() && !several) id = find(pieces_, token.text, several);
   if (!id.has_value()) {
     why = fmt::format("the server says {}, which {}", quote_text(name),
@@ -62,8 +63,9 @@ std::string ServedTokens::shown(int64_t id) const {
   }
   const auto only = static_cast<int32_t>(id);
   const std::string text = tokenizer_->decode({&only, 1});
-  return fmt::format("{} {}", id, quote_text(text.empty() ? tokenizer_->id_to_token(only).value_or("")
-                                                          : std::string_view(text)));
+  return fmt::format("{} {}", id,
+                     quote_text(text.empty() ? tokenizer_->id_to_token(only).value_or("")
+                                             : std::string_view(text)));
 }
 
 }  // namespace lockstep::parity

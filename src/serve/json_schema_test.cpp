@@ -109,9 +109,9 @@ class RandomSchemas {
     if (chance(3)) {
       out["pattern"] = pattern();
     } else if (chance(2)) {
-      out["format"] = one_of({"date", "time", "date-time", "duration", "uuid", "email", "hostname",
-                              "ipv4", "ipv6", "uri", "uri-reference", "json-pointer",
-                              "relative-json-pointer"});
+      out["format"] =
+          one_of({"date", "time", "date-time", "duration", "uuid", "email", "hostname", "ipv4",
+                  "ipv6", "uri", "uri-reference", "json-pointer", "relative-json-pointer"});
       return out;
     }
     if (chance(3)) out["minLength"] = pick(6);
