@@ -57,11 +57,11 @@ export async function inFlight(n, items, run) {
   await Promise.all(Array.from({length: Math.min(n, items.length)}, one));
 }
 
-const defaults = {'--model': join(root, 'examples/storyteller'), '--dtype': 'float32', '--threads': '1'};
+const defaults = {'--model': join(root, 'examples/storyteller'), '--dtype': 'float32', '--threads': '1', '--port': '0'};
 
 export async function startServer(...options) {
   const others = Object.entries(defaults).filter(([name]) => !options.includes(name)).flat();
-  const args = ['serve', '--host', '127.0.0.1', '--port', '0', ...others, ...options];
+  const args = ['serve', '--host', '127.0.0.1', ...others, ...options];
   const child = spawn(binary, args, {stdio: ['ignore', 'pipe', 'pipe']});
   let errors = '';
   child.stderr.on('data', part => { errors += part; });
