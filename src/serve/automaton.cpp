@@ -72,9 +72,8 @@ class StringBuilder {
   std::optional<uint32_t> target(uint32_t s, uint32_t first, uint32_t last) {
     budget_.take_steps(1);
     const auto& edges = dfa_.states[s].edges;
-    const auto at =
-        std::partition_point(edges.begin(), edges.end(),
-                             [&](const CharDfa::Edge& edge) { return edge.last < first; });
+    const auto at = std::partition_point(
+        edges.begin(), edges.end(), [&](const CharDfa::Edge& edge) { return edge.last < first; });
     if (at == edges.end() || at->first > last) return kDead;
     if (at->first <= first && at->last >= last) return of(at->next);
     return std::nullopt;
@@ -289,8 +288,8 @@ std::optional<uint32_t> Automaton::next(uint32_t state, unsigned char byte) cons
 }
 
 void Automaton::add(const std::vector<Edge>& of_state, bool accepts) {
-  states.push_back({static_cast<uint32_t>(edges.size()), static_cast<uint16_t>(of_state.size()),
-                    accepts});
+  states.push_back(
+      {static_cast<uint32_t>(edges.size()), static_cast<uint16_t>(of_state.size()), accepts});
   edges.insert(edges.end(), of_state.begin(), of_state.end());
 }
 

@@ -71,7 +71,7 @@ inline bool accepts(const Grammar& grammar, std::string_view text) {
 
 // Draws tokens among those allowed; nothing where no end came in `most` tokens.
 inline std::optional<std::string> draw(std::shared_ptr<const Grammar> grammar, uint64_t seed,
-                                size_t most) {
+                                       size_t most) {
   GrammarMask mask(std::move(grammar), trie());
   std::mt19937_64 random(seed);
   std::vector<int32_t> output;

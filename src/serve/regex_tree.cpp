@@ -47,9 +47,9 @@ CharSet inverse(const CharSet& set) {
 
 const CharSet kDigits{{'0', '9'}};
 const CharSet kWords{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-const CharSet kSpaces{{9, 13},           {' ', ' '},       {0xa0, 0xa0},     {0x1680, 0x1680},
-                      {0x2000, 0x200a},  {0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f},
-                      {0x3000, 0x3000},  {0xfeff, 0xfeff}};
+const CharSet kSpaces{{9, 13},          {' ', ' '},       {0xa0, 0xa0},     {0x1680, 0x1680},
+                      {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f},
+                      {0x3000, 0x3000}, {0xfeff, 0xfeff}};
 const CharSet kLineEnds{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
 class Parser {
@@ -102,7 +102,8 @@ class Parser {
   }
 
   uint32_t either(int nesting) {
-    if (nesting > kMaxNesting) refuse(fmt::format("more than {} groups inside each other", kMaxNesting));
+    if (nesting > kMaxNesting)
+      refuse(fmt::format("more than {} groups inside each other", kMaxNesting));
     std::vector<uint32_t> ways{sequence(nesting)};
     while (take("|")) ways.push_back(sequence(nesting));
     if (ways.size() == 1) return ways.front();
@@ -130,7 +131,8 @@ class Parser {
     if (take("[")) return add_set(char_class());
     if (take("\\")) return add_set(escape(false));
     if (std::string_view("*+?{").find(peek()) != std::string_view::npos) {
-      refuse(fmt::format("nothing stands before {} to be repeated", quote_text(text_.substr(at_, 1))));
+      refuse(
+          fmt::format("nothing stands before {} to be repeated", quote_text(text_.substr(at_, 1))));
     }
     const uint32_t c = take_char();
     return add_set({{c, c}});

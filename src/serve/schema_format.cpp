@@ -25,8 +25,7 @@ std::string time() {
 
 std::string duration() {
   const std::string time = R"(T(\d{1,9}H(\d{1,9}M(\d{1,9}S)?)?|\d{1,9}M(\d{1,9}S)?|\d{1,9}S))";
-  const std::string date =
-      R"((\d{1,9}Y(\d{1,9}M(\d{1,9}D)?)?|\d{1,9}M(\d{1,9}D)?|\d{1,9}D))";
+  const std::string date = R"((\d{1,9}Y(\d{1,9}M(\d{1,9}D)?)?|\d{1,9}M(\d{1,9}D)?|\d{1,9}D))";
   return fmt::format(R"(P({0}({1})?|{1}|\d{{1,9}}W))", date, time);
 }
 
@@ -71,10 +70,7 @@ const std::map<std::string_view, std::string (*)()>& formats() {
       {"time", time},
       {"date-time", [] { return date() + "T" + time(); }},
       {"duration", duration},
-      {"uuid",
-       [] {
-         return std::string("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}");
-       }},
+      {"uuid", [] { return std::string("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"); }},
       {"email", email},
       {"hostname", hostname},
       {"ipv4", ipv4},

@@ -103,7 +103,8 @@ class Builder {
     ++read.digits;
     read.nonzero |= byte != '0';
     if (bounds_.multiple_of > 1) {
-      read.remainder = (read.remainder * 10 + static_cast<uint64_t>(byte - '0')) % bounds_.multiple_of;
+      read.remainder =
+          (read.remainder * 10 + static_cast<uint64_t>(byte - '0')) % bounds_.multiple_of;
     }
     if (!is_fraction && byte == '0' && read.whole == 0) {
       // No "-0": a whole number has one way to be zero.
@@ -114,9 +115,9 @@ class Builder {
     const auto compare = [&](const auto& bound, int8_t& so_far) {
       if (!bound.has_value()) return;
       const Decimal& size = bound->value;
-      so_far = is_fraction
-                   ? digit_order(so_far, size.fraction, read.digits - digits_before(read) - 1u, byte)
-                   : digit_order(so_far, size.whole, read.whole, byte);
+      so_far = is_fraction ? digit_order(so_far, size.fraction,
+                                         read.digits - digits_before(read) - 1u, byte)
+                           : digit_order(so_far, size.whole, read.whole, byte);
     };
     compare(bounds_.least, read.to_least);
     compare(bounds_.most, read.to_most);
@@ -166,8 +167,7 @@ class Builder {
     } else if (read.phase != Read::kFraction) {
       return false;
     }
-    const auto n_fraction =
-        read.phase == Read::kFraction ? read.digits - digits_before(read) : 0;
+    const auto n_fraction = read.phase == Read::kFraction ? read.digits - digits_before(read) : 0;
     const auto holds = [&](const auto& bound, int8_t sizes, int8_t inside) {
       if (!bound.has_value()) return true;
       // The bound goes on where the number ended.
@@ -240,7 +240,8 @@ Decimal::Decimal(const Json& number) {
     digits.insert(0, static_cast<size_t>(-n_whole), '0');
     n_whole = 0;
   }
-  if (digits.size() < static_cast<size_t>(n_whole)) digits.resize(static_cast<size_t>(n_whole), '0');
+  if (digits.size() < static_cast<size_t>(n_whole))
+    digits.resize(static_cast<size_t>(n_whole), '0');
   whole = digits.substr(0, static_cast<size_t>(n_whole));
   fraction = digits.substr(static_cast<size_t>(n_whole));
   whole.erase(0, std::min(whole.find_first_not_of('0'), whole.size()));

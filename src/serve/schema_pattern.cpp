@@ -112,9 +112,7 @@ class Subsets {
  private:
   using Set = std::vector<uint32_t>;
 
-  bool is_everything(const Set& set) const {
-    return set.size() == 1 && set.front() == everything_;
-  }
+  bool is_everything(const Set& set) const { return set.size() == 1 && set.front() == everything_; }
 
   // The places that take a character, and the ends, that are reached without one.
   Set closure(Set from, bool at_start, bool at_end) {

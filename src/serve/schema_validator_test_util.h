@@ -47,7 +47,8 @@ class SchemaValidator {
   std::string check(const Json& value, const Json& schema) const {
     if (schema.is_boolean()) return schema.get<bool>() ? "" : "false allows nothing";
     if (schema.contains("$ref")) {
-      return check(value, document_[Json::json_pointer(schema["$ref"].get<std::string>().substr(1))]);
+      return check(value,
+                   document_[Json::json_pointer(schema["$ref"].get<std::string>().substr(1))]);
     }
     if (schema.contains("const") && value != schema["const"]) return "const";
     if (schema.contains("enum")) {
@@ -98,13 +99,14 @@ class SchemaValidator {
       return false;
     }
     return year > 0 && std::chrono::year_month_day(std::chrono::year(year),
-                                                   std::chrono::month(month),
-                                                   std::chrono::day(day)).ok();
+                                                   std::chrono::month(month), std::chrono::day(day))
+                           .ok();
   }
 
   static bool is_time(const std::string& text) {
-    return found(R"(^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$)",
-                 text);
+    return found(
+        R"(^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$)",
+        text);
   }
 
   static bool is_format(const std::string& name, const std::string& text) {
@@ -136,10 +138,10 @@ class SchemaValidator {
   }
 
   static bool is_host(const std::string& text) {
-    return text.size() <= 253 &&
-           found("^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-                 "(\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
-                 text);
+    return text.size() <= 253 && found(
+                                     "^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+                                     "(\\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
+                                     text);
   }
 
   static std::string check_number(double value, const Json& schema) {
