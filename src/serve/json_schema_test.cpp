@@ -2,6 +2,7 @@
 // held against a validator that shares nothing with the compiler.
 #include "serve/json_schema.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -51,7 +52,7 @@ class RandomSchemas {
     std::string out;
     const size_t n = 1 + pick(3);
     for (size_t i = 0; i < n; ++i) out += piece(depth);
-    if (depth < 2 && chance(4)) out += "|" + pattern(depth + 1);
+    if (depth < 2 && chance(4)) out += fmt::format("|{}", pattern(depth + 1));
     return out;
   }
   std::string text() {
@@ -368,11 +369,11 @@ void expect_cheap(const Json& schema, const std::string& what) {
 
 TEST(JsonSchema, BombsOfPatternsAreBounded) {
   const auto nested = [](std::string inner, int n) {
-    for (int i = 0; i < n; ++i) inner = "(" + inner + "*)*";
+    for (int i = 0; i < n; ++i) inner = fmt::format("({}*)*", inner);
     return inner;
   };
   std::string alternatives = "a";
-  for (int i = 0; i < 20'000; ++i) alternatives += "|" + std::to_string(i);
+  for (int i = 0; i < 20'000; ++i) alternatives += fmt::format("|{}", i);
   const std::pair<std::string, const char*> bombs[] = {
       {"(a{1000}){1000}", "too large"},
       {"^(((a{100}){100}){100}){100}$", "too large"},
@@ -400,21 +401,21 @@ TEST(JsonSchema, BombsOfManyPartsAreBounded) {
   // Each is small alone.
   Json many{{"type", "object"}};
   for (int i = 0; i < 3'000; ++i) {
-    many["properties"]["p" + std::to_string(i)] = {{"type", "integer"}, {"multipleOf", 100 + i}};
+    many["properties"][fmt::format("p{}", i)] = {{"type", "integer"}, {"multipleOf", 100 + i}};
   }
   expect_cheap(many, "many multiples");
   EXPECT_NE(refusal_of(many).find("too large"), std::string::npos);
 
   Json patterns{{"type", "object"}};
   for (int i = 0; i < 3'000; ++i) {
-    patterns["properties"]["p" + std::to_string(i)] = {{"pattern", "a{" + std::to_string(i) + "}"}};
+    patterns["properties"][fmt::format("p{}", i)] = {{"pattern", fmt::format("a{{{}}}", i)}};
   }
   expect_cheap(patterns, "many patterns");
   EXPECT_NE(refusal_of(patterns).find("too l"), std::string::npos);
 
   Json loop{{"$ref", "#/$defs/a"}};
   for (int i = 0; i < 5'000; ++i) {
-    loop["$defs"]["a" + std::to_string(i)] = {{"$ref", "#/$defs/a" + std::to_string(i + 1)}};
+    loop["$defs"][fmt::format("a{}", i)] = {{"$ref", fmt::format("#/$defs/a{}", i + 1)}};
   }
   loop["$defs"]["a"] = {{"$ref", "#/$defs/a0"}};
   expect_cheap(loop, "a chain of references");
@@ -425,8 +426,8 @@ TEST(JsonSchema, BombsAreRefusedOrSmall) {
   // 2^25 ways through one list.
   Json bomb = {{"$ref", "#/$defs/a0"}};
   for (int i = 0; i < 25; ++i) {
-    const Json next = {{"$ref", "#/$defs/a" + std::to_string(i + 1)}};
-    bomb["$defs"]["a" + std::to_string(i)]["anyOf"] = Json::array({next, next});
+    const Json next = {{"$ref", fmt::format("#/$defs/a{}", i + 1)}};
+    bomb["$defs"][fmt::format("a{}", i)]["anyOf"] = Json::array({next, next});
   }
   bomb["$defs"]["a25"]["type"] = "null";
   EXPECT_TRUE(accepts(grammar_of(bomb), "null"));
