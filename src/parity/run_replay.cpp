@@ -9,14 +9,17 @@
 #include <random>
 
 #include "lockstep/error.h"
+#include "parity/diff.h"
 #include "parity/replay_values.h"
 
 namespace lockstep::parity {
 namespace {
 
 constexpr int64_t kPageSize = 16;
-constexpr int64_t kFewElements = 64;
+constexpr int64_t kFewDrawn = 64;
 constexpr int kDrawsOfFew = 8;
+// In roundings: what two records of one value may differ by.
+constexpr double kSameValue = 8;
 
 SymbolValues symbols_of(const RunInfo& run) {
   const auto total = static_cast<int64_t>(run.prompt_ids.size());
@@ -210,8 +213,8 @@ void RunReplay::find_known() {
         unrecorded.emplace_back(
             reference == nullptr
                 ? tap.path + ": the reference did not record it"
-                : fmt::format("{}: the reference recorded {}, other rows than the port's",
-                              tap.path, to_string(reference->view)),
+                : fmt::format("{}: the reference recorded {}, other rows than the port's", tap.path,
+                              to_string(reference->view)),
             tap.value);
       }
       continue;
@@ -230,15 +233,33 @@ void RunReplay::find_known() {
 // or else goes into.
 void RunReplay::add_known(const std::string& name, const std::string& module_class, ValueId value,
                           const Tap& reference) {
-  known_.emplace(value, &reference);
+  const bool is_new = known_.emplace(value, &reference).second;
   names_.emplace(value, name);
-  if (judged_.insert(graph_.storage(value)).second) targets_.push_back({name, module_class, value});
+  const auto [at, is_first] = judged_.emplace(graph_.storage(value), &reference);
+  if (is_first) {
+    targets_.push_back({name, module_class, value, &reference, "", nullptr});
+    return;
+  }
+  // Usually the same tensor: one module's output is the next one's input.
+  const View &first = at->second->view, &other = reference.view;
+  if (first.data == other.data || first.elements() != other.elements()) return;
+  if (!(difference(first, other) > kSameValue * one_rounding(run_.info.dtype))) return;
+  const auto of_first = std::ranges::find(targets_, at->second, &Target::recorded);
+  targets_.push_back({name, module_class, value, &reference,
+                      of_first == targets_.end() ? name : of_first->path, at->second});
+  if (!is_new) also_recorded_[value].push_back(&reference);
+}
+
+const std::vector<const Tap*>& RunReplay::also_recorded(ValueId v) const {
+  static const std::vector<const Tap*> kNothing;
+  const auto at = also_recorded_.find(v);
+  return at == also_recorded_.end() ? kNothing : at->second;
 }
 
 // What lies between the head and the logits comes out of no module: a cap, a factor.
 void RunReplay::add_logits() {
   const ValueId value = graph_.outputs.front().value;
-  if (!run_.logits || run_.first_logit_row != 0 || judged_.contains(graph_.storage(value))) return;
+  if (!run_.logits || run_.first_logit_row != 0) return;
   if (run_.logits->view.elements() != graph_.type(value).shape.elements(now_)) return;
   add_known("logits", graph_.architecture, value, *run_.logits);
 }
@@ -288,9 +309,8 @@ void RunReplay::fill_pages(Tensor& cache, const Tap& tap) const {
     const int64_t position = total_ - n_rows + row;
     for (int64_t head = 0; head < heads; ++head) {
       const int64_t at = ((position / kPageSize) * heads + head) * kPageSize;
-      std::copy_n(
-          rows.data<std::byte>() + static_cast<size_t>(row * heads + head) * bytes, bytes,
-          cache.data<std::byte>() + static_cast<size_t>(at + position % kPageSize) * bytes);
+      std::copy_n(rows.data<std::byte>() + static_cast<size_t>(row * heads + head) * bytes, bytes,
+                  cache.data<std::byte>() + static_cast<size_t>(at + position % kPageSize) * bytes);
     }
   }
 }
@@ -376,6 +396,9 @@ Tensor RunReplay::execute(const Graph& part, const Caches& caches, const Feed& f
                         : convert(feed.given(tap->view).view(), type.dtype, shape_of(type)));
     executor.bind_input(value_name(value), bound.back().view());
   }
+  for (const auto& [name, tensor] : feed.inputs) {
+    if (executor.has_input(name)) executor.bind_input(name, tensor.view());
+  }
   if (!feed.observed.empty()) executor.observe(feed.observed, feed.observe);
   executor.run(now_, pipeline_.context());
   return Tensor::copy_of(executor.output(0));
@@ -383,7 +406,7 @@ Tensor RunReplay::execute(const Graph& part, const Caches& caches, const Feed& f
 
 double RunReplay::response(const Graph& part, const Caches& caches, const Tensor& found) {
   // One draw says little of few elements.
-  const int n_draws = found.view().elements() < kFewElements ? kDrawsOfFew : 1;
+  const int n_draws = found.view().elements() < kFewDrawn ? kDrawsOfFew : 1;
   double energy = 0;
   for (int draw = 0; draw < 2 * n_draws; ++draw) {
     const Nudge kind = draw % 2 == 0 ? Nudge::kElements : Nudge::kRows;

@@ -17,8 +17,8 @@
 
 namespace lockstep::parity {
 
-/// Taps that the reference recorded in rows which are no tokens, told by any of the runs: a router's
-/// list that is sorted by expert looks like the port's in a step of one token.
+/// Taps that the reference recorded in rows which are no tokens, told by any of the runs: a
+/// router's list that is sorted by expert looks like the port's in a step of one token.
 std::set<std::string> misfits(const Graph& graph, const Recording& reference);
 
 class RunReplay {
@@ -28,14 +28,20 @@ class RunReplay {
   struct Target {
     std::string path, module_class;
     ValueId value;
+    const Tap* recorded = nullptr;
+    /// The port has for it another recorded value as it is, and the reference has not: what lies
+    /// between the two is left out. Its name and the value; else empty.
+    std::string handed_on;
+    const Tap* handed = nullptr;
   };
   using Caches = std::map<std::string, Tensor>;
   /// What a piece is fed instead of what the reference recorded.
   struct Feed {
     std::function<Tensor(const View&)> given = Tensor::copy_of;  // each recorded value as handed on
-    std::map<std::string, Tensor> weights;                      // by parameter path
-    std::map<std::string, Tensor> known;  // by name_of(), or that of step data
-    std::vector<ValueId> observed;        // of the piece
+    std::map<std::string, Tensor> weights;                       // by parameter path
+    std::map<std::string, Tensor> known;   // by name_of(), or that of step data
+    std::map<std::string, Tensor> inputs;  // further inputs of the piece, by name
+    std::vector<ValueId> observed;         // of the piece
     Observe observe;
   };
 
@@ -54,6 +60,9 @@ class RunReplay {
   /// "run path: why", of values of the port that the reference has not.
   const std::vector<std::string>& unrecorded() const { return unrecorded_; }
   const View& recorded(ValueId v) const { return known_.at(v)->view; }
+  /// What else the reference recorded under names that the port has `v` for: a value that is handed
+  /// on past what should have changed it. Whoever reads `v` may be right with one of these.
+  const std::vector<const Tap*>& also_recorded(ValueId v) const;
   /// As Target::path; empty for a value that was not recorded.
   std::string name_of(ValueId v) const;
   std::set<ValueId> known() const;
@@ -104,7 +113,8 @@ class RunReplay {
   std::map<std::string, View> weights_;
   std::map<ValueId, const Tap*> known_;
   std::map<ValueId, std::string> names_;
-  std::set<ValueId> judged_;  // where their data lies
+  std::map<ValueId, const Tap*> judged_;  // by where their data lies: the first of a name
+  std::map<ValueId, std::vector<const Tap*>> also_recorded_;
   std::vector<Target> targets_;
   std::vector<std::string> unrecorded_;
   std::map<std::string, Tensor> inputs_;

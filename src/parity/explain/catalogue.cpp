@@ -6,7 +6,7 @@ namespace lockstep::parity {
 const std::vector<Cause>& catalogue() {
   static const std::vector<Cause> causes = [] {
     std::vector<Cause> all;
-    for (const auto& part : {attribute_causes}) {
+    for (const auto& part : {attribute_causes, input_causes, weight_causes, form_causes}) {
       for (Cause& cause : part()) all.push_back(cause);
     }
     return all;

@@ -65,8 +65,7 @@ int layer_of(std::string_view path) {
 }  // namespace
 
 PortFacts::PortFacts(Pipeline& pipeline, const Recording& reference)
-    : pipeline_(pipeline),
-      config_({reference.config_json, pipeline.model().files.config.text()}) {
+    : pipeline_(pipeline), config_({reference.config_json, pipeline.model().files.config.text()}) {
   read_geometry();
 }
 
@@ -112,11 +111,11 @@ const Array* PortFacts::weight(const std::string& path) {
 
 GraphSite::GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Target& target,
                      const IsolatedTap& tap)
-    : facts_(facts),
-      replay_(replay),
-      target_(target.value),
-      part_(cut(replay.graph(), target.value, replay.known())),
-      caches_(replay.caches_before(part_)) {
+    : facts_(facts), replay_(replay), target_(target) {
+  if (target.handed == nullptr) {
+    part_ = cut(replay.graph(), target.value, replay.known());
+    caches_ = replay.caches_before(part_);
+  }
   const RunInfo& info = replay.run().info;
   run = info.id;
   dtype = info.dtype;
@@ -140,13 +139,13 @@ GraphSite::GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Targe
     known_by_name_.emplace(replay.name_of(value), value);
     names_of_inputs_.emplace(value_name(value), replay.name_of(value));
   }
+  handed_on = target.handed_on;
   make_steps();
   run_port();
-  reference = to_array(convert(replay.recorded(target.value),
-                               is_ids ? DType::kInt32 : DType::kFloat32, port.shape)
-                           .view());
+  reference = reshaped(to_array(target.recorded->view), port.shape);
   bar = tap.bar;
   effect = difference(port, reference);
+  run_sound();
 }
 
 void GraphSite::make_steps() {
@@ -193,6 +192,10 @@ Operand GraphSite::operand_of(const ValueId& input, std::string role) const {
 }
 
 void GraphSite::run_port() {
+  if (target_.handed != nullptr) {
+    port = to_array(target_.handed->view);
+    return;
+  }
   RunReplay::Feed feed;
   for (const SiteStep& step : steps) {
     for (uint32_t i = 0; i < part_.nodes[step.node].outputs.size(); ++i) {
@@ -205,6 +208,45 @@ void GraphSite::run_port() {
   const Tensor found = replay_.execute(part_, copy_of_caches(), feed);
   is_ids = is_integer(found.view().dtype);
   port = to_array(found.view());
+}
+
+void GraphSite::run_sound() {
+  const bool is_sound = std::ranges::all_of(part_.nodes, [](const Node& node) {
+    return node.op == nullptr || node.op == find_op(node.op->name);
+  });
+  if (is_sound) return;
+  Change change;
+  change.chain = Change::Chain::kSound;
+  const std::optional<Array> found = replay(change);
+  if (found) sound_error_ = difference(*found, reference);
+}
+
+// An input node of its own, behind all others: nodes keep their indices.
+void GraphSite::give(Graph& part, const GivenInput& given, RunReplay::Feed& feed) const {
+  Node& reader = part.nodes.at(given.node);
+  Node input;
+  input.kind = NodeKind::kInput;
+  input.name = fmt::format("given.{}.{}", given.node, given.input);
+  const bool is_added = given.input >= reader.inputs.size();
+  TensorType type;
+  if (is_added) {
+    type = {DType::kFloat32, Shape(given.values.shape)};
+  } else {
+    type = part.type(reader.inputs[given.input]);
+  }
+  const bool is_weight =
+      !is_added && part.node(part.storage(reader.inputs[given.input])).kind == NodeKind::kParameter;
+  if (is_weight && !has_exact(given.values, type.dtype)) type.dtype = DType::kFloat32;
+  Array values = reshaped(given.values, replay_.shape_of(type));
+  feed.inputs.emplace(input.name, to_tensor(values, type.dtype));
+  input.outputs = {type};
+  const ValueId id{static_cast<uint32_t>(part.nodes.size()), 0};
+  if (is_added) {
+    reader.inputs.push_back(id);
+  } else {
+    reader.inputs[given.input] = id;
+  }
+  part.nodes.push_back(std::move(input));
 }
 
 RunReplay::Caches GraphSite::copy_of_caches() const {
@@ -240,15 +282,16 @@ const Array* GraphSite::base_value(const Operand& operand) const {
 const Array* GraphSite::value(const Operand& operand) const {
   const Array* base = base_value(operand);
   if (base == nullptr || base->shape == operand.shape || operand.shape.empty()) return base;
-  const std::string key = fmt::format("{} {} {}.{} [{}]", static_cast<int>(operand.kind),
-                                      operand.name, operand.step, operand.output,
-                                      fmt::join(operand.shape, ","));
+  const std::string key =
+      fmt::format("{} {} {}.{} [{}]", static_cast<int>(operand.kind), operand.name, operand.step,
+                  operand.output, fmt::join(operand.shape, ","));
   const auto held = values_.find(key);
   if (held != values_.end()) return &held->second;
   return &values_.emplace(key, reshaped(*base, operand.shape)).first->second;
 }
 
 std::optional<Array> GraphSite::replay(const Change& change) const {
+  if (part_.outputs.empty()) return std::nullopt;
   try {
     Graph part = part_;
     RunReplay::Feed feed;
@@ -263,11 +306,17 @@ std::optional<Array> GraphSite::replay(const Change& change) const {
       const bool is_data = replay_.step_data().contains(name);
       feed.known.emplace(name, to_tensor(values, is_data ? DType::kInt32 : DType::kFloat32));
     }
+    if (change.chain == Change::Chain::kSound) {
+      for (Node& node : part.nodes) {
+        if (node.op != nullptr) node.op = find_op(node.op->name);
+      }
+    }
+    for (const GivenInput& given : change.given) give(part, given, feed);
     if (change.graph) change.graph(part);
     if (!retype(part)) return std::nullopt;
     Array found = to_array(replay_.execute(part, copy_of_caches(), feed).view());
     return found.values.size() == reference.values.size() ? std::optional(std::move(found))
-                                                           : std::nullopt;
+                                                          : std::nullopt;
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -289,6 +338,12 @@ std::vector<std::string> GraphSite::stored_names() const {
     names.push_back(entry.name);
   }
   return names;
+}
+
+int64_t GraphSite::stored_size(const std::string& name) const {
+  const Checkpoint& checkpoint = facts_.pipeline().model().files.checkpoint;
+  const TensorEntry* entry = checkpoint.find(name);
+  return entry == nullptr ? 0 : checkpoint.view(*entry).elements();
 }
 
 std::vector<std::string> GraphSite::weight_paths() const {
