@@ -12,7 +12,7 @@ namespace lockstep::parity {
 
 /// One fault: the same cause (or the same unknown) at all its sites.
 struct Fault {
-  std::string path;  // of the first site, in order of execution
+  std::string path;                // of the first site, in order of execution
   std::vector<std::string> sites;  // "run path", all of them
   std::vector<int> layers;         // ascending; empty outside layers
   std::string module_class, ops, run;
@@ -30,8 +30,8 @@ struct ExplainReport {
   /// still missing that no recorded value shows.
   bool is_complete = true;
   double logits_bar = 0, logits_left = 0;
-  size_t n_values = 0;                    // judged by isolate
-  std::vector<std::string> not_covered;   // what could not be replayed or judged
+  size_t n_values = 0;                   // judged by isolate
+  std::vector<std::string> not_covered;  // what could not be replayed or judged
 };
 
 struct ExplainOptions {
