@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "lockstep/error.h"
 #include "tensor/tensor.h"
@@ -9,35 +10,42 @@
 namespace lockstep::parity {
 
 Array to_array(const View& view) {
-  Array array{{view.shape.begin(), view.shape.begin() + view.rank}, {}};
-  const Tensor copy = view.is_contiguous() ? Tensor() : Tensor::copy_of(view);
-  const View& from = copy.empty() ? view : copy.view();
-  array.values.resize(static_cast<size_t>(from.elements()));
-  for (int64_t i = 0; i < from.elements(); ++i) {
-    array.values[static_cast<size_t>(i)] = load_element(from.data, from.dtype, i);
+  Array array;
+  array.shape.assign(view.shape.begin(), view.shape.begin() + view.rank);
+  array.values.resize(static_cast<size_t>(view.elements()));
+  if (view.is_contiguous()) {
+    for (size_t i = 0; i < array.values.size(); ++i) {
+      array.values[i] = load_element(view.data, view.dtype, static_cast<int64_t>(i));
+    }
+    return array;
+  }
+  const Tensor dense = Tensor::copy_of(view);
+  for (size_t i = 0; i < array.values.size(); ++i) {
+    array.values[i] = load_element(dense.view().data, view.dtype, static_cast<int64_t>(i));
   }
   return array;
 }
 
 Array reshaped(Array array, std::vector<int64_t> shape) {
   int64_t n = 1;
-  for (const int64_t d : shape) n *= d;
+  for (const int64_t size : shape) n *= size;
   if (n != array.elements()) throw Error(ErrorCode::kInternal, "reshaped: other elements");
   array.shape = std::move(shape);
   return array;
 }
 
 double distance(const Array& found, const Array& expected) {
-  if (found.values.size() != expected.values.size()) return std::numeric_limits<double>::infinity();
-  double dd = 0, ee = 0;
+  constexpr double kFar = std::numeric_limits<double>::infinity();
+  if (found.values.size() != expected.values.size()) return kFar;
+  double energy = 0, norm = 0;
   for (size_t i = 0; i < found.values.size(); ++i) {
     const double d = found.values[i] - expected.values[i];
-    dd += d * d;
-    ee += expected.values[i] * expected.values[i];
+    energy += d * d;
+    norm += expected.values[i] * expected.values[i];
   }
-  if (!std::isfinite(dd) || !std::isfinite(ee)) return std::numeric_limits<double>::infinity();
-  if (ee > 0) return std::sqrt(dd / ee);
-  return dd > 0 ? std::numeric_limits<double>::infinity() : 0;
+  if (!std::isfinite(energy) || !std::isfinite(norm)) return kFar;
+  if (norm == 0) return energy == 0 ? 0 : kFar;
+  return std::sqrt(energy / norm);
 }
 
 }  // namespace lockstep::parity

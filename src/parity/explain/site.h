@@ -44,7 +44,9 @@ struct Operand {
   std::string role;
   Kind kind = Kind::kKnown;
   std::string name;
-  int step = -1;  // of kStep: index in Site::steps
+  int step = -1;                // of kStep: index in Site::steps
+  uint32_t output = 0;          // of kStep: which of its results
+  std::vector<int64_t> shape;   // as the op sees it
 };
 
 /// One op of the chain, in order of execution; reshapes are left out.
@@ -102,7 +104,7 @@ class Site {
   /// is the port's ([T, heads, head_dim] for q). None where only dumps are there and no dump has
   /// it.
   virtual const Array* value(const Operand& operand) const = 0;
-  const Array* value(const SiteStep& step, std::string_view role) const;
+  const Array* operand(const SiteStep& step, std::string_view role) const;
 
   /// The port's chain with a change, on the reference's inputs. None where there is no graph, or
   /// where the changed chain does not run.
@@ -129,7 +131,9 @@ class Site {
   /// Every number in config.json, "rope_parameters.rope_theta" -> 500000.
   virtual std::vector<std::pair<std::string, double>> config_numbers() const = 0;
 
-  /// Whether these are the same value within the bar: relative L2 for numbers, sets for ids.
+  /// Relative L2 for numbers; for ids, the share of rows that hold another set.
+  double difference(const Array& found, const Array& expected) const;
+  /// Whether these are the same value within the bar.
   bool same(const Array& found, const Array& expected) const;
 };
 
