@@ -15,14 +15,10 @@ namespace lockstep::parity {
 /// One fault: the same cause, or the same unknown, at all its sites.
 struct Fault {
   std::string path;                // of the first site, in order of execution
-<<<<<<< HEAD
-  std::vector<std::string> sites;  // "run path", all of them
-=======
   std::string module_class, ops;   // of it
   std::string run;                 // the one it was judged in
   double isolated = 0, bar = 0;    // there
   std::vector<std::string> paths;  // of all sites, each once
->>>>>>> explain
   std::vector<int> layers;         // ascending; empty outside layers
   size_t n_runs = 0;               // that show it
   SiteJudgement judgement;
@@ -34,14 +30,6 @@ struct Fault {
 
 struct ExplainReport {
   std::vector<Fault> faults;  // in order of execution
-<<<<<<< HEAD
-  /// Whether the logits are within their bar once every fault is put right; else something is
-  /// still missing that no recorded value shows.
-  bool is_complete = true;
-  double logits_bar = 0, logits_left = 0;
-  size_t n_values = 0;                   // judged by isolate
-  std::vector<std::string> not_covered;  // what could not be replayed or judged
-=======
   std::string logits_run;     // empty where no run has logits
   /// With every fault put right, against a bar; above it something is missing that no recorded
   /// value shows.
@@ -50,7 +38,6 @@ struct ExplainReport {
   std::vector<std::string> not_covered;  // what could not be replayed or judged
 
   bool is_complete() const { return logits_run.empty() || logits_left <= logits_bar; }
->>>>>>> explain
 };
 
 struct ExplainOptions {
