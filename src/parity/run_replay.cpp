@@ -210,8 +210,8 @@ void RunReplay::find_known() {
         unrecorded.emplace_back(
             reference == nullptr
                 ? tap.path + ": the reference did not record it"
-                : fmt::format("{}: the reference recorded {}, other rows than the port's",
-                              tap.path, to_string(reference->view)),
+                : fmt::format("{}: the reference recorded {}, other rows than the port's", tap.path,
+                              to_string(reference->view)),
             tap.value);
       }
       continue;
@@ -288,9 +288,8 @@ void RunReplay::fill_pages(Tensor& cache, const Tap& tap) const {
     const int64_t position = total_ - n_rows + row;
     for (int64_t head = 0; head < heads; ++head) {
       const int64_t at = ((position / kPageSize) * heads + head) * kPageSize;
-      std::copy_n(
-          rows.data<std::byte>() + static_cast<size_t>(row * heads + head) * bytes, bytes,
-          cache.data<std::byte>() + static_cast<size_t>(at + position % kPageSize) * bytes);
+      std::copy_n(rows.data<std::byte>() + static_cast<size_t>(row * heads + head) * bytes, bytes,
+                  cache.data<std::byte>() + static_cast<size_t>(at + position % kPageSize) * bytes);
     }
   }
 }

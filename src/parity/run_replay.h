@@ -17,8 +17,8 @@
 
 namespace lockstep::parity {
 
-/// Taps that the reference recorded in rows which are no tokens, told by any of the runs: a router's
-/// list that is sorted by expert looks like the port's in a step of one token.
+/// Taps that the reference recorded in rows which are no tokens, told by any of the runs: a
+/// router's list that is sorted by expert looks like the port's in a step of one token.
 std::set<std::string> misfits(const Graph& graph, const Recording& reference);
 
 class RunReplay {
@@ -33,7 +33,7 @@ class RunReplay {
   /// What a piece is fed instead of what the reference recorded.
   struct Feed {
     std::function<Tensor(const View&)> given = Tensor::copy_of;  // each recorded value as handed on
-    std::map<std::string, Tensor> weights;                      // by parameter path
+    std::map<std::string, Tensor> weights;                       // by parameter path
     std::map<std::string, Tensor> known;  // by name_of(), or that of step data
     std::vector<ValueId> observed;        // of the piece
     Observe observe;

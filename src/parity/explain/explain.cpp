@@ -43,8 +43,8 @@ class Port {
   RunReplay& replay(const std::string& run_id) {
     std::unique_ptr<RunReplay>& held = replays_[run_id];
     if (held == nullptr) {
-      const auto at = std::ranges::find(reference_.runs, run_id,
-                                        [](const Run& run) { return run.info.id; });
+      const auto at =
+          std::ranges::find(reference_.runs, run_id, [](const Run& run) { return run.info.id; });
       held = std::make_unique<RunReplay>(pipeline_, reference_, misfits_, *at);
       held->prepare();
     }
@@ -79,8 +79,8 @@ class Port {
   // A prefill before a step, then more tokens, then more of an effect.
   bool says_more(const IsolatedTap& a, const IsolatedTap& b) {
     const auto rank = [&](const IsolatedTap& tap) {
-      const auto at = std::ranges::find(reference_.runs, tap.run,
-                                        [](const Run& run) { return run.info.id; });
+      const auto at =
+          std::ranges::find(reference_.runs, tap.run, [](const Run& run) { return run.info.id; });
       return std::tuple(at->info.phase == Phase::kPrefill, at->info.prompt_ids.size(),
                         tap.isolated / tap.bar);
     };
@@ -186,8 +186,8 @@ ExplainReport explain(const std::vector<Pipeline*>& pipelines, const Recording& 
     find_faults(port, report);
     if (report.logits_run.empty()) {
       put_right(
-          *pipeline, reference, [&](const std::string& run) -> RunReplay& { return port.replay(run); },
-          report);
+          *pipeline, reference,
+          [&](const std::string& run) -> RunReplay& { return port.replay(run); }, report);
     }
     for (size_t i = first; i < report.faults.size(); ++i) {
       report.faults[i].source =

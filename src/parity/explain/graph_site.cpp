@@ -65,8 +65,7 @@ int layer_of(std::string_view path) {
 }  // namespace
 
 PortFacts::PortFacts(Pipeline& pipeline, const Recording& reference)
-    : pipeline_(pipeline),
-      config_({reference.config_json, pipeline.model().files.config.text()}) {
+    : pipeline_(pipeline), config_({reference.config_json, pipeline.model().files.config.text()}) {
   read_geometry();
 }
 
@@ -142,9 +141,9 @@ GraphSite::GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Targe
   }
   make_steps();
   run_port();
-  reference = to_array(convert(replay.recorded(target.value),
-                               is_ids ? DType::kInt32 : DType::kFloat32, port.shape)
-                           .view());
+  reference = to_array(
+      convert(replay.recorded(target.value), is_ids ? DType::kInt32 : DType::kFloat32, port.shape)
+          .view());
   bar = tap.bar;
   effect = difference(port, reference);
 }
@@ -240,9 +239,9 @@ const Array* GraphSite::base_value(const Operand& operand) const {
 const Array* GraphSite::value(const Operand& operand) const {
   const Array* base = base_value(operand);
   if (base == nullptr || base->shape == operand.shape || operand.shape.empty()) return base;
-  const std::string key = fmt::format("{} {} {}.{} [{}]", static_cast<int>(operand.kind),
-                                      operand.name, operand.step, operand.output,
-                                      fmt::join(operand.shape, ","));
+  const std::string key =
+      fmt::format("{} {} {}.{} [{}]", static_cast<int>(operand.kind), operand.name, operand.step,
+                  operand.output, fmt::join(operand.shape, ","));
   const auto held = values_.find(key);
   if (held != values_.end()) return &held->second;
   return &values_.emplace(key, reshaped(*base, operand.shape)).first->second;
@@ -267,7 +266,7 @@ std::optional<Array> GraphSite::replay(const Change& change) const {
     if (!retype(part)) return std::nullopt;
     Array found = to_array(replay_.execute(part, copy_of_caches(), feed).view());
     return found.values.size() == reference.values.size() ? std::optional(std::move(found))
-                                                           : std::nullopt;
+                                                          : std::nullopt;
   } catch (const Error&) {
     return std::nullopt;
   }

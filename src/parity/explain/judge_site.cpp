@@ -38,8 +38,7 @@ bool is_about(const Cause& cause, const Site& site) {
 
 Candidate weigh(const Cause& cause, Finding finding, const Site& site) {
   Candidate candidate{&cause, std::move(finding), false, 0};
-  const double error =
-      std::max(candidate.finding.port_error, candidate.finding.reference_error);
+  const double error = std::max(candidate.finding.port_error, candidate.finding.reference_error);
   if (!std::isfinite(error) || error < 0) return candidate;
   const double left = site.effect > 0 ? error / site.effect : 1;
   candidate.explained = std::isfinite(left) ? std::max(0.0, 1 - left * left) : 0;
@@ -61,8 +60,7 @@ bool is_better(const Candidate& a, const Candidate& b) {
 std::vector<Candidate> rank(std::vector<Candidate> candidates) {
   std::ranges::stable_sort(candidates, is_better);
   std::set<std::string_view> seen;
-  std::erase_if(candidates,
-                [&](const Candidate& c) { return !seen.insert(c.cause->id).second; });
+  std::erase_if(candidates, [&](const Candidate& c) { return !seen.insert(c.cause->id).second; });
   return candidates;
 }
 

@@ -18,9 +18,9 @@ struct Candidate {
 };
 
 enum class CauseVerdict : uint8_t {
-  kConfirmed,   // one fits, no rival of another class does
-  kAmbiguous,   // several fit that the numbers cannot tell apart
-  kUndecided,   // nothing fits
+  kConfirmed,  // one fits, no rival of another class does
+  kAmbiguous,  // several fit that the numbers cannot tell apart
+  kUndecided,  // nothing fits
 };
 
 struct SiteJudgement {

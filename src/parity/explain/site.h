@@ -35,8 +35,8 @@ namespace lockstep::parity {
 /// and "input.<i>" for any other.
 struct Operand {
   enum class Kind : uint8_t {
-    kKnown,     // the reference recorded it: `name` is the tap's path, with ":input" as isolate says
-    kWeight,    // `name` is the parameter's path
+    kKnown,   // the reference recorded it: `name` is the tap's path, with ":input" as isolate says
+    kWeight,  // `name` is the parameter's path
     kStepData,  // "@positions", "@input_ids", ...
     kCache,     // "@model.layers.3.self_attn/k_cache": as it was before this run
     kStep,      // another step's output: the port's own, on the reference's inputs
@@ -44,9 +44,9 @@ struct Operand {
   std::string role;
   Kind kind = Kind::kKnown;
   std::string name;
-  int step = -1;                // of kStep: index in Site::steps
-  uint32_t output = 0;          // of kStep: which of its results
-  std::vector<int64_t> shape;   // as the op sees it
+  int step = -1;               // of kStep: index in Site::steps
+  uint32_t output = 0;         // of kStep: which of its results
+  std::vector<int64_t> shape;  // as the op sees it
 };
 
 /// One op of the chain, in order of execution; reshapes are left out.
@@ -101,7 +101,8 @@ class Site {
   const SiteStep* only(std::string_view op) const;
 
   /// What an operand held: the reference's value where it is known, the port's otherwise. Its shape
-  /// is the port's ([T, heads, head_dim] for q). None where only dumps are there and no dump has it.
+  /// is the port's ([T, heads, head_dim] for q). None where only dumps are there and no dump has
+  /// it.
   virtual const Array* value(const Operand& operand) const = 0;
   const Array* operand(const SiteStep& step, std::string_view role) const;
 

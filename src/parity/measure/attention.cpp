@@ -120,8 +120,8 @@ Array attend(const AttentionInputs& in, const AttentionForm& form, const Attenti
       weigh(weights, form, h);
       std::vector<double> sum(static_cast<size_t>(width));
       for (size_t j = 0; j < weights.size(); ++j) {
-        const std::span<const double> v = vector_of(in.v, keys.begin + static_cast<int64_t>(j),
-                                                    form.map[static_cast<size_t>(h)]);
+        const std::span<const double> v =
+            vector_of(in.v, keys.begin + static_cast<int64_t>(j), form.map[static_cast<size_t>(h)]);
         for (size_t i = 0; i < sum.size(); ++i) sum[i] += weights[j] * v[i];
       }
       out.values.insert(out.values.end(), sum.begin(), sum.end());
@@ -197,6 +197,23 @@ std::optional<int64_t> measure_window(const AttentionInputs& in, AttentionForm f
   form.window = 0;
   if (reproduces(attend(in, form), out, bar)) return 0;
   return {};
+}
+
+std::vector<double> measure_temperatures(const AttentionInputs& in, AttentionForm form,
+                                         const Array& out) {
+  std::vector<double> temperatures(static_cast<size_t>(in.q.dim(0)), 1);
+  form.temperature = temperatures;
+  for (int64_t t = in.first_position == 0 ? 1 : 0; t < in.q.dim(0); ++t) {
+    const AttentionPart part{t, t + 1, 0, in.q.dim(1)};
+    const Array expected = part_of(out, part, in.q.dim(1));
+    temperatures[static_cast<size_t>(t)] = least_positive(
+        [&](double value) {
+          form.temperature[static_cast<size_t>(t)] = value;
+          return distance(attend(in, form, part), expected);
+        },
+        0.25, 4);
+  }
+  return temperatures;
 }
 
 std::vector<double> alibi_slopes(int64_t n_heads) {

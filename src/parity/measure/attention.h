@@ -25,9 +25,9 @@ struct AttentionForm {
   int64_t ahead = 0;         // keys after the query that it sees; -1: not even its own
   int64_t window = 0;        // keys that it sees at most; 0: all
   WindowOf window_of = WindowOf::kNewest;
-  double soft_cap = 0;                            // 0: none
-  std::vector<double> slopes, sinks;              // a head's; empty: none
-  std::vector<double> temperature;                // of a token's query; empty: 1
+  double soft_cap = 0;                // 0: none
+  std::vector<double> slopes, sinks;  // a head's; empty: none
+  std::vector<double> temperature;    // of a token's query; empty: 1
   Weighing weighing = Weighing::kSoftmax;
   DType score_type = DType::kFloat64, weight_type = DType::kFloat64;  // what they are rounded to
 };
@@ -65,6 +65,11 @@ std::optional<int64_t> measure_window(const AttentionInputs& in, AttentionForm f
                                       const Array& out, double bar);
 std::optional<double> measure_soft_cap(const AttentionInputs& in, AttentionForm form,
                                        const Array& out, double bar);
+
+/// What each token's scores are multiplied with, beside the form's scale, to give its row of `out`
+/// best; 1 for token 0 of a sequence, which says nothing. Not checked.
+std::vector<double> measure_temperatures(const AttentionInputs& in, AttentionForm form,
+                                         const Array& out);
 
 /// The slopes of the ALiBi paper for any number of heads: for n a power of two 2^(-8 (h + 1) / n),
 /// else those of the power below and every other one of the power above.

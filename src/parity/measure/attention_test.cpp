@@ -105,8 +105,8 @@ TEST(Attention, AStepSeesTheKeysBefore) {
   step.q.values.assign(inputs().q.values.end() - kHeads * kWidth, inputs().q.values.end());
   step.first_position = kTokens - 1;
   const Array all = attend(inputs(), plain()), last = attend(step, plain());
-  EXPECT_TRUE(std::equal(last.values.begin(), last.values.end(),
-                         all.values.end() - kHeads * kWidth));
+  EXPECT_TRUE(
+      std::equal(last.values.begin(), last.values.end(), all.values.end() - kHeads * kWidth));
 }
 
 TEST(Attention, SlopesOfOddNumbersOfHeads) {

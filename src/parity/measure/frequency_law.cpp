@@ -92,7 +92,8 @@ FrequencyComparison compare_frequencies(std::span<const double> port,
                                         std::span<const double> reference, double tolerance) {
   FrequencyComparison result;
   if (port.size() != reference.size() || port.empty()) {
-    result.fault = port.size() == reference.size() ? FrequencyFault::kNone : FrequencyFault::kUnknown;
+    result.fault =
+        port.size() == reference.size() ? FrequencyFault::kNone : FrequencyFault::kUnknown;
     return result;
   }
   if (all_near(port, reference, tolerance)) return result;

@@ -33,7 +33,7 @@ enum class FrequencyFault : uint8_t {
 struct FrequencyComparison {
   FrequencyFault fault = FrequencyFault::kNone;
   FrequencyLaw port, reference;  // of kBase and kLinear; of the plain side where there is one
-  double ratio = 1;  // of the slowest pair, reference's over the port's
+  double ratio = 1;              // of the slowest pair, reference's over the port's
 };
 
 /// Lists of one length. A pair that both turn by less than `tolerance` says nothing.

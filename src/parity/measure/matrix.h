@@ -32,7 +32,8 @@ Array column_range(const Array& m, int64_t begin, int64_t end);
 Array transposed(const Array& m);
 /// x W^T: x [..., k], w [n, k] -> x's shape with n for k. Throws kInvalidArgument where k differs.
 Array product(const Array& x, const Array& w);
-/// f of each element; f of the elements at the same place, b repeated over rows where it is one row.
+/// f of each element; f of the elements at the same place, b repeated over rows where it is one
+/// row.
 Array map(Array m, const std::function<double(double)>& f);
 Array map(Array a, const Array& b, const std::function<double(double, double)>& f);
 Array sum(Array a, const Array& b);

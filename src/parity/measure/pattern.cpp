@@ -94,9 +94,8 @@ std::optional<std::vector<double>> block_factors(const Array& found, const Array
   if (rows < 1 || columns < 1) return {};
   const int64_t across = (found.width() + columns - 1) / columns;
   const int64_t down = (found.rows() + rows - 1) / rows;
-  return group_factors(found, expected, down * across, bar, [=](int64_t r, int64_t c) {
-    return r / rows * across + c / columns;
-  });
+  return group_factors(found, expected, down * across, bar,
+                       [=](int64_t r, int64_t c) { return r / rows * across + c / columns; });
 }
 
 std::optional<std::vector<double>> row_addend(const Array& found, const Array& expected,
@@ -119,7 +118,8 @@ std::optional<std::vector<double>> row_addend(const Array& found, const Array& e
 
 std::optional<std::vector<int64_t>> row_places(const Array& found, const Array& expected,
                                                double bar) {
-  if (found.width() != expected.width() || found.values.empty() || expected.values.empty()) return {};
+  if (found.width() != expected.width() || found.values.empty() || expected.values.empty())
+    return {};
   std::mt19937_64 random(1);
   std::normal_distribution<double> normal;
   std::vector<double> weights(static_cast<size_t>(found.width()));

@@ -91,7 +91,8 @@ Line line_of(const std::vector<Complex>& g, std::span<const double> positions) {
   }
   const double determinant = w * wpp - wp * wp;
   if (determinant <= 0) return {slope, intercept};
-  return {slope + (w * wpr - wp * wr) / determinant, intercept + (wpp * wr - wp * wpr) / determinant};
+  return {slope + (w * wpr - wp * wr) / determinant,
+          intercept + (wpp * wr - wp * wpr) / determinant};
 }
 
 // The slope through phase 0 at position -offset.
@@ -152,8 +153,7 @@ void fit(Rotation& r, const std::vector<Turns>& pairs, std::span<const double> p
   r.offset = offset_of(lines, bar, span_of(positions));
   r.frequency.clear();
   for (size_t j = 0; j < pairs.size(); ++j) {
-    r.frequency.push_back(
-        slope_through(pairs[j].phasor, positions, lines[j].slope, r.offset));
+    r.frequency.push_back(slope_through(pairs[j].phasor, positions, lines[j].slope, r.offset));
   }
 }
 

@@ -40,9 +40,12 @@ std::optional<Rotation> measure_rotation(const Array& x, const Array& y,
 std::optional<Rotation> measure_tables(const Array& cosines, const Array& sines, Pairing pairing,
                                        std::span<const double> positions, double bar);
 
-/// Of one table alone, cosines or sines (`is_sine`): what turns by frequencies of that sign.
-std::optional<Rotation> measure_table(const Array& table, bool is_sine, Pairing pairing,
+/// The same of one table alone. Cosines are those of either sign; it is taken as positive.
+enum class Table : uint8_t { kCosines, kSines };
+std::optional<Rotation> measure_table(const Array& values, Table table, Pairing pairing,
                                       std::span<const double> positions, double bar);
+/// [tokens, width].
+Array table_of(Table table, const Rotation& rotation, std::span<const double> positions);
 
 /// Heads (tokens) of y [tokens, heads, width] that are those of x.
 std::vector<bool> same_heads(const Array& x, const Array& y, double bar);

@@ -81,8 +81,7 @@ TEST(Rotation, WhatIsNoneIsNotMeasured) {
   EXPECT_FALSE(measure_rotation(x, y, positions(), kBar).has_value());
   std::vector<double> bent = positions();
   for (double& p : bent) p += 0.001 * p * p;
-  EXPECT_FALSE(
-      measure_rotation(x, rotate(x, bent, rotation), positions(), kBar).has_value());
+  EXPECT_FALSE(measure_rotation(x, rotate(x, bent, rotation), positions(), kBar).has_value());
 }
 
 TEST(Rotation, HeadsThatAreNotTurned) {
@@ -119,11 +118,12 @@ TEST(Rotation, TablesAreMeasuredInTheirOwnOrder) {
       measure_tables(cosines, sines, Pairing::kInterleaved, positions(), kBar).has_value());
 
   const auto of_cosines =
-      measure_table(noisy(cosines, kNoise), false, Pairing::kHalf, positions(), kBar);
+      measure_table(noisy(cosines, kNoise), Table::kCosines, Pairing::kHalf, positions(), kBar);
   ASSERT_TRUE(of_cosines.has_value());
   EXPECT_NEAR(of_cosines->factor, 1.5, 1e-5);
   EXPECT_NEAR(of_cosines->frequency[2], frequency[2], 1e-6);
-  const auto of_sines = measure_table(noisy(sines, kNoise), true, Pairing::kHalf, positions(), kBar);
+  const auto of_sines =
+      measure_table(noisy(sines, kNoise), Table::kSines, Pairing::kHalf, positions(), kBar);
   ASSERT_TRUE(of_sines.has_value());
   EXPECT_NEAR(of_sines->frequency[3], frequency[3], 1e-7);
 }

@@ -48,8 +48,8 @@ TEST(Router, GroupsLimitTheChoice) {
 TEST(Router, RelabelledExperts) {
   const Routing routing = route(random_matrix(30, 4, 5), kNoBias, {Scoring::kSoftmax, 2});
   const std::vector<int64_t> labels = {2, 0, 3, 1};
-  const Array moved =
-      map(routing.ids, [&](double id) { return static_cast<double>(labels[static_cast<size_t>(id)]); });
+  const Array moved = map(
+      routing.ids, [&](double id) { return static_cast<double>(labels[static_cast<size_t>(id)]); });
   EXPECT_EQ(measure_relabelling(routing.ids, moved, 4), labels);
   EXPECT_FALSE(measure_relabelling(routing.ids, routing.ids, 4).has_value());
   Array broken = moved;

@@ -11,10 +11,17 @@ namespace {
 constexpr size_t kFewestPositions = 4;
 // Half a turn a position is where sines vanish, and with them every other.
 constexpr double kFastest = 3;
+// Positions that a frequency is first looked for in; then twice as many, and so on, each of which
+// says it twice as exactly.
+constexpr size_t kFirstLook = 32;
 
 struct Column {
   std::vector<double> values;
   std::span<const double> positions;
+
+  Column first(size_t n) const {
+    return {{values.begin(), values.begin() + static_cast<int64_t>(n)}, positions.first(n)};
+  }
 };
 
 // a cos(w p) + b sin(w p) closest to a column, for one w.
@@ -40,72 +47,97 @@ Wave wave_of(const Column& column, double w) {
   return {wave.a, wave.b, yy - wave.a * yc - wave.b * ys};
 }
 
-// Least of f over [low, high], which has several dents: the best of a grid, then closer.
-double least_on(const std::function<double(double)>& f, double low, double high, int64_t n_grid) {
-  double best = low, least = f(low);
-  const double step = (high - low) / static_cast<double>(n_grid);
+using Error = std::function<double(const Column&, double)>;
+
+// The frequency at which `error` is least: the best of a grid over few positions, then ever more.
+double frequency_of(const Column& column, const Error& error, double low) {
+  size_t n = std::min(column.values.size(), kFirstLook);
+  Column look = column.first(n);
+  const auto n_grid = static_cast<int64_t>(8 * n);
+  double step = (kFastest - low) / static_cast<double>(n_grid);
+  double best = low, least = error(look, low);
   for (int64_t i = 1; i <= n_grid; ++i) {
-    const double w = low + static_cast<double>(i) * step, value = f(w);
+    const double w = low + static_cast<double>(i) * step, value = error(look, w);
     if (value < least) {
       least = value;
       best = w;
     }
   }
-  return golden_section(f, std::max(low, best - step), std::min(high, best + step));
+  while (true) {
+    best = golden_section([&](double w) { return error(look, w); }, std::max(low, best - step),
+                          std::min(kFastest, best + step));
+    if (n == column.values.size()) return best;
+    n = std::min(2 * n, column.values.size());
+    look = column.first(n);
+    step = 1 / static_cast<double>(n);
+  }
 }
 
-}  // namespace
+double value_at(Table table, const Rotation& rotation, double frequency, double position) {
+  const double angle = frequency * (position + rotation.offset);
+  return rotation.factor * (table == Table::kSines ? std::sin(angle) : std::cos(angle));
+}
 
-std::optional<Rotation> measure_table(const Array& table, bool is_sine, Pairing pairing,
-                                      std::span<const double> positions, double bar) {
-  const int64_t n = table.width() / 2;
-  if (n == 0 || positions.size() < kFewestPositions) return {};
-  const auto [first, last] = std::ranges::minmax(positions);
-  const auto n_grid = static_cast<int64_t>(8 * (last - first + 1));
-  Rotation rotation{pairing, 0, 2 * n, {}, 0, 1};
-  const auto column_of = [&](int64_t j) {
-    Column column{{}, positions};
-    for (int64_t t = 0; t < table.rows(); ++t) {
-      column.values.push_back(at(table, t, pairing == Pairing::kHalf ? j : 2 * j));
-    }
-    return column;
-  };
-  // The fastest goes round, and so says length and phase as well as frequency.
-  const Column fastest = column_of(0);
-  const double w = least_on([&](double v) { return wave_of(fastest, v).left; }, 1e-3,
-                            kFastest, n_grid);
-  const Wave wave = wave_of(fastest, w);
+// Length and phase of the fastest column, which goes round and so says them.
+void fit_fastest(Rotation& rotation, const Column& column, Table table, double bar) {
+  constexpr double kSlowest = 1e-3;
+  const double w = frequency_of(
+      column, [](const Column& c, double v) { return wave_of(c, v).left; }, kSlowest);
+  const Wave wave = wave_of(column, w);
   rotation.factor = std::hypot(wave.a, wave.b);
   if (std::abs(rotation.factor - 1) < 10 * bar) rotation.factor = 1;
-  const double phase = is_sine ? std::atan2(wave.a, wave.b) : std::atan2(-wave.b, wave.a);
+  const double phase =
+      table == Table::kSines ? std::atan2(wave.a, wave.b) : std::atan2(-wave.b, wave.a);
   rotation.offset = phase / w;
   if (std::abs(rotation.offset - std::round(rotation.offset)) < 1e-2) {
     rotation.offset = std::round(rotation.offset);
   }
-  const auto value = [&](double frequency, size_t t) {
-    const double angle = frequency * (positions[t] + rotation.offset);
-    return rotation.factor * (is_sine ? std::sin(angle) : std::cos(angle));
-  };
-  for (int64_t j = 0; j < n; ++j) {
-    const Column column = column_of(j);
-    const auto left = [&](double frequency) {
-      double sum = 0;
-      for (size_t t = 0; t < positions.size(); ++t) {
-        sum += std::pow(value(frequency, t) - column.values[t], 2);
-      }
-      return sum;
-    };
-    rotation.frequency.push_back(
-        least_on(left, is_sine ? -kFastest : 0, kFastest, n_grid));
-  }
-  Array made = table;
-  for (int64_t t = 0; t < table.rows(); ++t) {
+}
+
+}  // namespace
+
+Array table_of(Table table, const Rotation& rotation, std::span<const double> positions) {
+  const auto n = static_cast<int64_t>(rotation.frequency.size());
+  Array made = matrix(static_cast<int64_t>(positions.size()), 2 * n);
+  for (int64_t t = 0; t < made.rows(); ++t) {
     for (int64_t c = 0; c < 2 * n; ++c) {
-      const int64_t j = pairing == Pairing::kHalf ? c % n : c / 2;
-      at(made, t, c) = value(rotation.frequency[static_cast<size_t>(j)], static_cast<size_t>(t));
+      const int64_t j = rotation.pairing == Pairing::kHalf ? c % n : c / 2;
+      at(made, t, c) = value_at(table, rotation, rotation.frequency[static_cast<size_t>(j)],
+                                positions[static_cast<size_t>(t)]);
     }
   }
-  if (!reproduces(made, table, bar)) return {};
+  return made;
+}
+
+std::optional<Rotation> measure_table(const Array& values, Table table, Pairing pairing,
+                                      std::span<const double> positions, double bar) {
+  const int64_t n = values.width() / 2;
+  if (n == 0 || positions.size() < kFewestPositions ||
+      values.rows() != static_cast<int64_t>(positions.size())) {
+    return {};
+  }
+  Rotation rotation{pairing, 0, 2 * n, {}, 0, 1};
+  const auto column_of = [&](int64_t j) {
+    Column column{{}, positions};
+    for (int64_t t = 0; t < values.rows(); ++t) {
+      column.values.push_back(at(values, t, pairing == Pairing::kHalf ? j : 2 * j));
+    }
+    return column;
+  };
+  fit_fastest(rotation, column_of(0), table, bar);
+  const auto error = [&](const Column& column, double frequency) {
+    double sum = 0;
+    for (size_t t = 0; t < column.values.size(); ++t) {
+      const double d = value_at(table, rotation, frequency, column.positions[t]) - column.values[t];
+      sum += d * d;
+    }
+    return sum;
+  };
+  const double low = table == Table::kSines ? -kFastest : 0;
+  for (int64_t j = 0; j < n; ++j) {
+    rotation.frequency.push_back(frequency_of(column_of(j), error, low));
+  }
+  if (!reproduces(table_of(table, rotation, positions), values, bar)) return {};
   return rotation;
 }
 

@@ -43,8 +43,9 @@ std::vector<Finding> norm_epsilon(const Site& site) {
 }
 
 std::vector<Finding> norm_unit_offset(const Site& site) {
-  return try_attr(site, "rms_norm", "weight_offset", "what is added to the norm's weight",
-                  {{0.0, "the weight as it is stored"}, {1.0, "the reference multiplies by 1 + w"}});
+  return try_attr(
+      site, "rms_norm", "weight_offset", "what is added to the norm's weight",
+      {{0.0, "the weight as it is stored"}, {1.0, "the reference multiplies by 1 + w"}});
 }
 
 std::vector<Finding> norm_rounding(const Site& site) {
@@ -58,11 +59,10 @@ std::vector<Finding> rotation_style(const Site& site) {
 }
 
 std::vector<Finding> rotation_factor(const Site& site) {
-  return try_attr(
-      site, "rotary_embedding", "attention_scaling", "factor on cosines and sines",
-      joined({{1.0, "none"}},
-             config_choices(site, {"rope_parameters.attention_factor", "rope_scaling.attention_factor",
-                                   "rope_scaling.mscale"})));
+  return try_attr(site, "rotary_embedding", "attention_scaling", "factor on cosines and sines",
+                  joined({{1.0, "none"}}, config_choices(site, {"rope_parameters.attention_factor",
+                                                                "rope_scaling.attention_factor",
+                                                                "rope_scaling.mscale"})));
 }
 
 std::vector<Finding> table_layout(const Site& site) {
@@ -103,8 +103,8 @@ std::vector<Finding> score_scale(const Site& site) {
       found.push_back(std::move(f));
     }
     const double scale = step->attrs.get_float("scale");
-    for (Finding& f : fit_attr(site, op, "scale", "factor of the scores", scale / kFactor,
-                               scale * kFactor)) {
+    for (Finding& f :
+         fit_attr(site, op, "scale", "factor of the scores", scale / kFactor, scale * kFactor)) {
       found.push_back(std::move(f));
     }
   }
@@ -113,8 +113,8 @@ std::vector<Finding> score_scale(const Site& site) {
 
 std::vector<Finding> attention_window(const Site& site) {
   Choices choices = {{int64_t{0}, "the whole context"}};
-  const std::vector<AttrChoice> configured =
-      as_integers(config_choices(site, {"sliding_window", "attention_window", "local_window_size"}));
+  const std::vector<AttrChoice> configured = as_integers(
+      config_choices(site, {"sliding_window", "attention_window", "local_window_size"}));
   for (const AttrChoice& choice : configured) {
     choices.push_back(choice);
     const auto window = std::get<int64_t>(choice.value);
@@ -138,9 +138,9 @@ std::vector<Finding> measured_window(const Site& site) {
 }
 
 std::vector<Finding> score_cap(const Site& site) {
-  return try_attr(site, "attention", "soft_cap", "cap of the scores",
-                  joined({{0.0, "none"}},
-                         config_choices(site, {"attn_logit_softcapping", "attn_logit_cap"})));
+  return try_attr(
+      site, "attention", "soft_cap", "cap of the scores",
+      joined({{0.0, "none"}}, config_choices(site, {"attn_logit_softcapping", "attn_logit_cap"})));
 }
 
 std::vector<Finding> alibi_slopes(const Site& site) {
@@ -173,8 +173,8 @@ std::vector<Finding> alibi_scale(const Site& site) {
 }
 
 std::vector<Finding> activation_function(const Site& site) {
-  const Choices choices = texts({"silu", "gelu", "gelu_pytorch_tanh", "quick_gelu", "relu", "relu2",
-                                 "sigmoid", "tanh"});
+  const Choices choices = texts(
+      {"silu", "gelu", "gelu_pytorch_tanh", "quick_gelu", "relu", "relu2", "sigmoid", "tanh"});
   std::vector<Finding> found = try_attr(site, "activation", "fn", "activation", choices);
   for (Finding& f : try_attr(site, "experts", "fn", "activation of the experts", choices)) {
     found.push_back(std::move(f));
@@ -187,7 +187,8 @@ std::vector<Finding> activation_function(const Site& site) {
 }
 
 std::vector<Finding> expert_order(const Site& site) {
-  return try_attr(site, "experts", "order", "order of gate and up", texts({"halves", "interleaved"}));
+  return try_attr(site, "experts", "order", "order of gate and up",
+                  texts({"halves", "interleaved"}));
 }
 
 std::vector<Finding> expert_clamp(const Site& site) {
@@ -222,8 +223,8 @@ std::vector<Finding> router_factor(const Site& site) {
   std::vector<Finding> found =
       try_attr(site, "router_topk", "scaling", "factor of the routed weights", choices);
   if (site.find("router_topk") != nullptr) {
-    for (Finding& f : fit_attr(site, "router_topk", "scaling", "factor of the routed weights", 1e-2,
-                               1e2)) {
+    for (Finding& f :
+         fit_attr(site, "router_topk", "scaling", "factor of the routed weights", 1e-2, 1e2)) {
       found.push_back(std::move(f));
     }
   }
@@ -231,15 +232,16 @@ std::vector<Finding> router_factor(const Site& site) {
 }
 
 std::vector<Finding> router_groups(const Site& site) {
-  std::vector<Finding> found = try_attr(site, "router_topk", "n_group", "groups of experts",
-                                        joined({{int64_t{1}, "none"}},
-                                               as_integers(config_choices(site, {"n_group"}))));
+  std::vector<Finding> found =
+      try_attr(site, "router_topk", "n_group", "groups of experts",
+               joined({{int64_t{1}, "none"}}, as_integers(config_choices(site, {"n_group"}))));
   const auto add = [&](std::vector<Finding> more) {
     for (Finding& f : more) found.push_back(std::move(f));
   };
   add(try_attr(site, "router_topk", "topk_group", "groups that are chosen from",
                joined({{int64_t{1}, "none"}}, as_integers(config_choices(site, {"topk_group"})))));
-  add(try_attr(site, "router_topk", "group_score", "score of a group", texts({"two_best", "best"})));
+  add(try_attr(site, "router_topk", "group_score", "score of a group",
+               texts({"two_best", "best"})));
   return best_of(std::move(found));
 }
 
@@ -262,7 +264,8 @@ std::vector<Finding> step_limits(const Site& site) {
 }
 
 std::vector<Finding> sign_of_sum(const Site& site) {
-  return try_attr(site, "elementwise", "fn", "how two values are joined", texts({"add", "sub", "mul"}));
+  return try_attr(site, "elementwise", "fn", "how two values are joined",
+                  texts({"add", "sub", "mul"}));
 }
 
 std::vector<Finding> constant_factor(const Site& site) {

@@ -59,8 +59,8 @@ Finding attr_finding(const Site& site, const SiteStep& step, const std::string& 
   const std::string port = has == nullptr ? "none" : attr_text(*has);
   finding.what = fmt::format("{} is {}, the reference has {}", what, port, attr_text(choice.value));
   if (!choice.origin.empty()) finding.what += " (" + choice.origin + ")";
-  finding.change = fmt::format("in {}: {} of {} = {}", site.path, attr, step.op,
-                               attr_text(choice.value));
+  finding.change =
+      fmt::format("in {}: {} of {} = {}", site.path, attr, step.op, attr_text(choice.value));
   finding.measured = {{what, port, attr_text(choice.value)}};
   return finding;
 }
