@@ -30,59 +30,28 @@ double ids_bar(const RunInfo& run, const View& ids) {
   return std::max(kTiedRows, 1.0 / static_cast<double>(ids.rows()));
 }
 
-IsolatedTap tap_of(const RunReplay& replay, const RunReplay::Target& target) {
-  IsolatedTap tap;
-  tap.run = replay.run().info.id;
-  tap.path = target.path;
-  tap.module_class = target.module_class;
-  return tap;
-}
-
-// The value with each piece's inputs as they were recorded, or, of an input that stands for several
-// recorded values, with the one of them that fits best.
-double replayed_difference(RunReplay& replay, const RunReplay::Target& target, const Graph& part,
-                           const RunReplay::Caches& before, const Tensor& found, double bar) {
-  double least = difference(found.view(), target.recorded->view);
-  for (const ValueId& value : replay.known()) {
-    if (least <= bar) return least;
-    if (!part.find_input(value_name(value))) continue;
-    for (const Tap* other : replay.also_recorded(value)) {
-      RunReplay::Caches caches;
-      for (const auto& [name, tensor] : before)
-        caches.emplace(name, Tensor::copy_of(tensor.view()));
-      RunReplay::Feed feed;
-      feed.known.emplace(replay.name_of(value), Tensor::copy_of(other->view));
-      const Tensor again = replay.execute(part, caches, feed);
-      const double by = difference(again.view(), target.recorded->view);
-      if (by < least || std::isnan(least)) least = by;
-    }
-  }
-  return least;
-}
-
 IsolatedTap isolate_value(RunReplay& replay, const RunReplay::Target& target) {
-  const RunInfo& info = replay.run().info;
-  IsolatedTap tap = tap_of(replay, target);
-  if (!target.handed_on.empty()) {
-    tap.isolated = difference(target.handed->view, target.recorded->view);
-    tap.bar = isolation_bar(info.dtype, 1, 0);
-    return tap;
-  }
   const Graph part = cut(replay.graph(), target.value, replay.known());
   const RunReplay::Caches before = replay.caches_before(part);
   RunReplay::Caches caches;
   for (const auto& [name, tensor] : before) caches.emplace(name, Tensor::copy_of(tensor.view()));
   const Tensor found = replay.execute(part, caches, {});
+  IsolatedTap tap;
+  tap.run = replay.run().info.id;
+  tap.path = target.path;
+  tap.module_class = target.module_class;
   int64_t n_ops = 0;
   for (const Node& node : part.nodes) {
     if (node.kind != NodeKind::kOp || node.op->run == nullptr) continue;
     ++n_ops;
     tap.ops += (tap.ops.empty() ? "" : ", ") + std::string(node.op->name);
   }
+  if (n_ops == 0) tap.ops = "nothing";
+  tap.isolated = difference(found.view(), replay.recorded(target.value));
+  const RunInfo& info = replay.run().info;
   tap.bar = is_integer(found.view().dtype)
                 ? ids_bar(info, found.view())
                 : isolation_bar(info.dtype, n_ops, replay.response(part, before, found));
-  tap.isolated = replayed_difference(replay, target, part, before, found, tap.bar);
   return tap;
 }
 

@@ -11,6 +11,7 @@
 
 #include "graph/graph.h"
 #include "parity/recording.h"
+#include "parity/split_values.h"
 #include "runtime/executor.h"
 #include "runtime/pipeline.h"
 #include "tensor/tensor.h"
@@ -24,15 +25,12 @@ std::set<std::string> misfits(const Graph& graph, const Recording& reference);
 class RunReplay {
  public:
   /// A value of the port that the reference recorded; each once, under the name of the module it
-  /// comes out of, or else, with ":input" behind it, of the one it goes into.
+  /// comes out of, or else, with ":input" behind it, of the one it goes into. A value under several
+  /// names that are not the same to the reference is a target for each (split_values.h): its piece
+  /// of the graph has no op.
   struct Target {
     std::string path, module_class;
     ValueId value;
-    const Tap* recorded = nullptr;
-    /// The port has for it another recorded value as it is, and the reference has not: what lies
-    /// between the two is left out. Its name and the value; else empty.
-    std::string handed_on;
-    const Tap* handed = nullptr;
   };
   using Caches = std::map<std::string, Tensor>;
   /// What a piece is fed instead of what the reference recorded.
@@ -53,6 +51,7 @@ class RunReplay {
   void prepare();
 
   const Run& run() const { return run_; }
+  /// The port's, split where one value has to stand for several of the reference.
   const Graph& graph() const { return graph_; }
   const SymbolValues& symbols() const { return now_; }
   /// In order of execution.
@@ -60,9 +59,6 @@ class RunReplay {
   /// "run path: why", of values of the port that the reference has not.
   const std::vector<std::string>& unrecorded() const { return unrecorded_; }
   const View& recorded(ValueId v) const { return known_.at(v)->view; }
-  /// What else the reference recorded under names that the port has `v` for: a value that is handed
-  /// on past what should have changed it. Whoever reads `v` may be right with one of these.
-  const std::vector<const Tap*>& also_recorded(ValueId v) const;
   /// As Target::path; empty for a value that was not recorded.
   std::string name_of(ValueId v) const;
   std::set<ValueId> known() const;
@@ -104,17 +100,17 @@ class RunReplay {
   void replay_before(const Graph& part, Caches& caches);
 
   Pipeline& pipeline_;
-  const Graph& graph_;
   const Recording& reference_;
   const std::set<std::string>& misfits_;
   const Run& run_;
+  const SplitGraph split_;
+  const Graph& graph_;
   int64_t total_ = 0, n_new_ = 0, n_pages_ = 0;
   SymbolValues now_{};
   std::map<std::string, View> weights_;
   std::map<ValueId, const Tap*> known_;
   std::map<ValueId, std::string> names_;
-  std::map<ValueId, const Tap*> judged_;  // by where their data lies: the first of a name
-  std::map<ValueId, std::vector<const Tap*>> also_recorded_;
+  std::map<ValueId, std::vector<const Tap*>> judged_;  // by where their data lies
   std::vector<Target> targets_;
   std::vector<std::string> unrecorded_;
   std::map<std::string, Tensor> inputs_;

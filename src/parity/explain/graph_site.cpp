@@ -111,11 +111,10 @@ const Array* PortFacts::weight(const std::string& path) {
 
 GraphSite::GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Target& target,
                      const IsolatedTap& tap)
-    : facts_(facts), replay_(replay), target_(target) {
-  if (target.handed == nullptr) {
-    part_ = cut(replay.graph(), target.value, replay.known());
-    caches_ = replay.caches_before(part_);
-  }
+    : facts_(facts),
+      replay_(replay),
+      part_(cut(replay.graph(), target.value, replay.known())),
+      caches_(replay.caches_before(part_)) {
   const RunInfo& info = replay.run().info;
   run = info.id;
   dtype = info.dtype;
@@ -139,10 +138,15 @@ GraphSite::GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Targe
     known_by_name_.emplace(replay.name_of(value), value);
     names_of_inputs_.emplace(value_name(value), replay.name_of(value));
   }
-  handed_on = target.handed_on;
   make_steps();
+  if (steps.empty()) {
+    for (const Node& node : part_.nodes) {
+      const auto known = names_of_inputs_.find(node.name);
+      if (known != names_of_inputs_.end()) handed_on = known->second;
+    }
+  }
   run_port();
-  reference = reshaped(to_array(target.recorded->view), port.shape);
+  reference = reshaped(to_array(replay.recorded(target.value)), port.shape);
   bar = tap.bar;
   effect = difference(port, reference);
   run_sound();
@@ -192,10 +196,6 @@ Operand GraphSite::operand_of(const ValueId& input, std::string role) const {
 }
 
 void GraphSite::run_port() {
-  if (target_.handed != nullptr) {
-    port = to_array(target_.handed->view);
-    return;
-  }
   RunReplay::Feed feed;
   for (const SiteStep& step : steps) {
     for (uint32_t i = 0; i < part_.nodes[step.node].outputs.size(); ++i) {
@@ -291,16 +291,15 @@ const Array* GraphSite::value(const Operand& operand) const {
 }
 
 std::optional<Array> GraphSite::replay(const Change& change) const {
-  if (part_.outputs.empty()) return std::nullopt;
   try {
     Graph part = part_;
     RunReplay::Feed feed;
     for (const auto& [weight_path, values] : change.weights) {
       const auto at = std::ranges::find(part.parameters, weight_path, &Parameter::path);
       if (at == part.parameters.end()) return std::nullopt;
-      DType& dtype = part.nodes[at->node].outputs[0].dtype;
-      if (!has_exact(values, dtype)) dtype = DType::kFloat32;
-      feed.weights.emplace(weight_path, to_tensor(values, dtype));
+      DType& held_as = part.nodes[at->node].outputs[0].dtype;
+      if (!has_exact(values, held_as)) held_as = DType::kFloat32;
+      feed.weights.emplace(weight_path, to_tensor(values, held_as));
     }
     for (const auto& [name, values] : change.known) {
       const bool is_data = replay_.step_data().contains(name);

@@ -68,7 +68,6 @@ class GraphSite : public Site {
 
   PortFacts& facts_;
   RunReplay& replay_;
-  const RunReplay::Target& target_;
   Graph part_;
   std::optional<double> sound_error_;
   RunReplay::Caches caches_;

@@ -11,28 +11,17 @@
 namespace lockstep::parity {
 namespace {
 
-// Values that are the reference's; of those that were left out, what to take under the name of the
-// value that the port has instead.
-struct Given {
-  std::set<ValueId> values;
-  std::map<std::string, const Tap*> instead;
-};
-
 // The run's logits, computed by the port from its tokens and, at `given`, the reference's values.
-double logits_error(RunReplay& replay, const Given& given, double* bar) {
+double logits_error(RunReplay& replay, const std::set<ValueId>& given, double* bar) {
   const Graph& graph = replay.graph();
   const ValueId logits = graph.outputs.front().value;
   const Run& run = replay.run();
-  for (const ValueId& value : given.values) {
+  for (const ValueId& value : given) {
     if (graph.storage(value) == graph.storage(logits)) return 0;
   }
-  const Graph part = cut(graph, logits, given.values);
+  const Graph part = cut(graph, logits, given);
   const RunReplay::Caches before = replay.caches_before(part);
-  RunReplay::Feed feed;
-  for (const auto& [name, tap] : given.instead) {
-    feed.known.emplace(name, Tensor::copy_of(tap->view));
-  }
-  const Tensor found = replay.execute(part, before, feed);
+  const Tensor found = replay.execute(part, before, {});
   View rows = found.view();
   const int64_t n_rows = run.logits->view.elements() / rows.dim(-1);
   if (n_rows > rows.dim(0)) return NAN;
@@ -56,14 +45,12 @@ bool shows(const Fault& fault, RunReplay& replay) {
 }
 
 // All recorded values that hold the same data as the fault's.
-void add_values(const Fault& fault, RunReplay& replay, Given& given) {
+void add_values(const Fault& fault, RunReplay& replay, std::set<ValueId>& given) {
   const Graph& graph = replay.graph();
   for (const RunReplay::Target& target : replay.targets()) {
     if (std::ranges::find(fault.paths, target.path) == fault.paths.end()) continue;
     for (const ValueId& value : replay.known()) {
-      if (graph.storage(value) != graph.storage(target.value)) continue;
-      given.values.insert(value);
-      if (target.handed != nullptr) given.instead[replay.name_of(value)] = target.recorded;
+      if (graph.storage(value) == graph.storage(target.value)) given.insert(value);
     }
   }
 }
@@ -92,7 +79,7 @@ void put_right(const Pipeline& pipeline, const Recording& reference, const Repla
   const Run* run = choose_run(reference, dtype, report);
   if (run == nullptr) return;
   RunReplay& replay = replay_of(run->info.id);
-  Given given;
+  std::set<ValueId> given;
   double error = logits_error(replay, given, &report.logits_bar);
   for (Fault& fault : report.faults) {
     if (!shows(fault, replay)) continue;
