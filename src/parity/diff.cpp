@@ -12,6 +12,7 @@
 #include "lockstep/error.h"
 #include "parity/anatomy.h"
 #include "parity/floor.h"
+#include "parity/greedy_texts.h"
 #include "parity/harness.h"
 #include "parity/judge.h"
 #include "parity/prompt_difference.h"
@@ -112,6 +113,7 @@ class Differ {
       }
       for (const RunDiff& run : report_.runs) check_decode(run, reference_, pool_, report_);
     }
+    if (readable && !options_.validate_only) check_texts(reference_, port_, report_);
     decide(reference_, port_, options_, report_);
     if (report_.outcome == Outcome::kDiverged) add_signatures(report_);
     return std::move(report_);

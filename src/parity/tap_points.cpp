@@ -181,11 +181,11 @@ void tell(RunDiff& run, const Explained& found, DiffReport& report) {
   }
   find_first_diverged(run);
   const std::string code = found.changed ? "mutated_tensor" : "tap_point";
-  const std::string message = fmt::format(
-      "{} taps differ and everything computed from them is clean: they were {}{}{}",
-      found.taps.size(),
-      found.changed ? "changed after they were recorded" : "recorded at another point",
-      found.where.empty() ? "" : "; ", found.where);
+  const std::string message =
+      fmt::format("{} taps differ and everything computed from them is clean: they were {}{}{}",
+                  found.taps.size(),
+                  found.changed ? "changed after they were recorded" : "recorded at another point",
+                  found.where.empty() ? "" : "; ", found.where);
   if (run.first_diverged < 0) {
     refuse(report, code, run.port->info.id, found.first, message);
   } else {

@@ -124,6 +124,8 @@ class AnswerReader {
   }
 
   void check_body(const CheckedAnswer& answer) {
+    // Nothing that a client sends is the server's own fault.
+    if (answer.status == 500) fail("an internal error", answer.body);
     if (answer.is_stream) return check_stream(answer);
     if (!header(answer, "content-type").starts_with("application/json")) {
       if (answer.status >= 400) fail("an error that is no JSON", answer.head);
@@ -142,12 +144,11 @@ class AnswerReader {
     if (!json.is_object() || !json.contains("error")) return fail("no error object", text);
     const Json& error = json["error"];
     if (status == 401 && error == "Unauthorized") return;
-    const bool is_whole = error.is_object() && error.contains("message") &&
-                          error["message"].is_string() && error["message"] != "" &&
-                          error.contains("type") && error["type"].is_string() &&
-                          error.contains("param") &&
-                          (error["param"].is_null() || error["param"].is_string()) &&
-                          error.contains("code");
+    const bool is_whole =
+        error.is_object() && error.contains("message") && error["message"].is_string() &&
+        error["message"] != "" && error.contains("type") && error["type"].is_string() &&
+        error.contains("param") && (error["param"].is_null() || error["param"].is_string()) &&
+        error.contains("code");
     if (!is_whole) return fail("an error object with parts missing", text);
     if (status != 0 && error["code"] != status) fail("another code than the status", text);
   }

@@ -158,9 +158,10 @@ class RequestMutator {
   Json schema_part(int depth) {
     switch (choices_.pick(depth < 3 ? 10 : 6)) {
       case 0:
-        return {{"type", "string"},
-                {"pattern", choices_.one_of({"^[a-z]+$", "a|b", "(a*)*", "^(ab){1,3}c?$", "(", "é{2}",
-                                             "(a{99}){99}", "\\d+(\\.\\d+)?", "[^\\w]", "a(?=b)"})}};
+        return {
+            {"type", "string"},
+            {"pattern", choices_.one_of({"^[a-z]+$", "a|b", "(a*)*", "^(ab){1,3}c?$", "(", "é{2}",
+                                         "(a{99}){99}", "\\d+(\\.\\d+)?", "[^\\w]", "a(?=b)"})}};
       case 1:
         return {{"format", choices_.one_of({"date", "email", "ipv6", "uuid", "uri", "nothing"})}};
       case 2:
@@ -295,7 +296,8 @@ class RequestMutator {
         if (at < text.size()) text[at] = static_cast<char>(choices_.pick(256));
         break;
       case 2:
-        text.insert(at, choices_.one_of({"\\ud800", "\x00", "NaN", ",,", "}", "\xef\xbb\xbf", "/**/"}));
+        text.insert(at,
+                    choices_.one_of({"\\ud800", "\x00", "NaN", ",,", "}", "\xef\xbb\xbf", "/**/"}));
         break;
       case 3:
         text.insert(at, std::string(choices_.pick(3000), '['));
@@ -318,9 +320,9 @@ class RequestMutator {
   }
 
   WireRequest post(size_t route) {
-    constexpr const char* kPaths[] = {"/v1/completions", "/v1/completions", "/v1/chat/completions",
-                                      "/v1/chat/completions", "/v1/embeddings", "/tokenize",
-                                      "/detokenize"};
+    constexpr const char* kPaths[] = {
+        "/v1/completions", "/v1/completions", "/v1/chat/completions", "/v1/chat/completions",
+        "/v1/embeddings",  "/tokenize",       "/detokenize"};
     Json json = valid(route);
     for (size_t n = choices_.pick(4); n > 0; --n) mutate(json);
     cut_length(json);
@@ -406,9 +408,11 @@ class RequestMutator {
   WireRequest garbage() {
     WireRequest out;
     out.is_framed = false;
-    out.bytes = choices_.one_of({"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x16\x03\x01\x02", "GET\r\n\r\n",
-                                 "GET / HTTP/9.9\r\n\r\n", "\r\n\r\n\r\n", "POST /v1/completions"});
-    for (size_t n = choices_.pick(64); n > 0; --n) out.bytes += static_cast<char>(choices_.pick(256));
+    out.bytes =
+        choices_.one_of({"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x16\x03\x01\x02", "GET\r\n\r\n",
+                         "GET / HTTP/9.9\r\n\r\n", "\r\n\r\n\r\n", "POST /v1/completions"});
+    for (size_t n = choices_.pick(64); n > 0; --n)
+      out.bytes += static_cast<char>(choices_.pick(256));
     return out;
   }
 
