@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A Llama or Qwen3 checkpoint in Hugging Face layout as GGUF, so that llama.cpp can serve the very
-weights that Lockstep serves: bfloat16 stays bfloat16. Needs numpy and the `gguf` package.
+weights that Lockstep serves: bfloat16 stays bfloat16. A folder without a tokenizer gets one of single
+characters, which serves prompts of ids. Needs numpy and the `gguf` package.
 
 usage: to_gguf.py FOLDER OUT.gguf
 """
@@ -60,8 +61,17 @@ def add_tensor(writer, name, array):
                           raw_dtype=gguf.GGMLQuantizationType.BF16)
 
 
+def tokenizer_of(folder):
+    file = folder / "tokenizer.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    letters = [chr(ord("a") + i) for i in range(26)]
+    vocab = {text: i for i, text in enumerate([*letters, "ab"])}
+    return {"model": {"vocab": vocab, "merges": ["a b"]}, "added_tokens": []}
+
+
 def add_tokenizer(writer, folder, config):
-    document = json.loads((folder / "tokenizer.json").read_text())
+    document = tokenizer_of(folder)
     names = [f"[unused{i}]" for i in range(config["vocab_size"])]
     types = [gguf.TokenType.UNUSED] * len(names)
     for text, i in document["model"]["vocab"].items():

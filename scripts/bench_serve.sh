@@ -2,15 +2,15 @@
 # Load on `lockstep serve` and on llama-server in one run, round by round in turn: the same weights,
 # prompts, streams and threads. Prints what `lockstep bench serve` prints, ratios included, and the
 # processor time each server took. First it is seen that both give the same greedy text.
-#   scripts/bench_serve.sh [FOLDER [FILE.gguf]]     default: examples/storyteller, converted
+#   scripts/bench_serve.sh [FOLDER [FILE.gguf]]
+# Without arguments: examples/storyteller, and a made-up checkpoint of Qwen3-0.6B's shape; 3 GB in
+# build/bench.
 # STREAMS=32 OUTPUT_TOKENS=96 PROMPT_TOKENS=8 ROUNDS=5 THREADS=2 are the defaults.
 # LOCKSTEP_LLAMA_SERVER is a command that runs llama-server in this folder, LOCKSTEP_PEER_PYTHON one
 # that runs a Python with the gguf package; FILE.gguf must lie where that llama-server sees it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-model=${1:-examples/storyteller}
-gguf=${2:-}
 read -ra llama <<<"${LOCKSTEP_LLAMA_SERVER:-llama-server}"
 read -ra python <<<"${LOCKSTEP_PEER_PYTHON:-python3}"
 streams=${STREAMS:-32} tokens=${OUTPUT_TOKENS:-96} prompt=${PROMPT_TOKENS:-8}
@@ -18,13 +18,26 @@ lockstep=${LOCKSTEP_BINARY:-build/release/bin/lockstep}
 out=build/bench
 mkdir -p "$out"
 
+skip() {
+  echo "bench_serve: skipped: $1"
+  exit 0
+}
 command -v "${llama[0]}" >/dev/null ||
-  { echo "bench_serve: skipped: no llama-server; LOCKSTEP_LLAMA_SERVER says how to run one"; exit 0; }
+  skip "no llama-server; LOCKSTEP_LLAMA_SERVER says how to run one"
 [[ -x $lockstep ]] || { echo "bench_serve: $lockstep is not built" >&2; exit 1; }
+if [[ $# -eq 0 ]]; then
+  scripts/bench_serve.sh examples/storyteller
+  made_up=$out/qwen3-0.6b
+  [[ -e $made_up/model.safetensors ]] || "${python[@]}" bench/make_checkpoint.py "$made_up" ||
+    skip "the made-up checkpoint needs numpy"
+  OUTPUT_TOKENS=${OUTPUT_TOKENS:-24} exec scripts/bench_serve.sh "$made_up"
+fi
+model=$1 gguf=${2:-}
 if [[ -z $gguf ]]; then
   gguf=$out/$(basename "$model").gguf
-  "${python[@]}" bench/to_gguf.py "$model" "$gguf" 2>"$out/to_gguf.log" ||
-    { echo "bench_serve: no GGUF of $model: $(tail -1 "$out/to_gguf.log")" >&2; exit 1; }
+  [[ $gguf -nt $model/model.safetensors ]] ||
+    "${python[@]}" bench/to_gguf.py "$model" "$gguf" 2>"$out/to_gguf.log" ||
+    skip "no GGUF of $model: $(tail -1 "$out/to_gguf.log")"
 fi
 
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
