@@ -19,7 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return 0;
   const Completion completion = read_completion(json);
-  if (completion.problem.empty() && completion.positions.empty() == completion.no_logprobs.empty()) {
+  if (completion.problem.empty() &&
+      completion.positions.empty() == completion.no_logprobs.empty()) {
     __builtin_trap();
   }
   return 0;
