@@ -13,8 +13,9 @@
 namespace lockstep::parity {
 namespace {
 
-constexpr size_t kHighest = 64;  // logits of a row whose differences are its noise
-constexpr int64_t kRows = 64;    // rows of a prompt that are looked at
+constexpr size_t kHighest = 64;      // logits of a row whose differences are its noise
+constexpr double kLeastRest = 1e-3;  // of other tokens' probability, for it to say something
+constexpr int64_t kRows = 64;        // rows of a prompt that are looked at
 
 bool has_rows(const Run& run) {
   return run.info.phase == Phase::kPrefill && run.logits.has_value() &&
@@ -141,7 +142,12 @@ double LogitNoise::at(const RecordedPrompt& prompt, int64_t length, const Refere
   }
   double own = 0;
   if (prompt.low != nullptr && length - 1 >= prompt.low->first_logit_row) {
-    own = apart(row, reference_row(*prompt.low, length));
+    const ReferenceRow low = reference_row(*prompt.low, length);
+    own = apart(row, low);
+    // Errors of a row may lie along one direction: what they did to its own token counts too.
+    const double rest = 1 - std::exp(row.logprob(row.top));
+    const double moved = std::abs(low.logprob(row.top) - row.logprob(row.top));
+    if (rest > kLeastRest) own = std::max(own, moved / rest);
   }
   return std::hypot(std::max(*usual_, own), rounding_of(dtype_, highest));
 }
