@@ -40,6 +40,12 @@ function(lockstep_library name)
   endif()
 endfunction()
 
+# lockstep_cold(target): nothing in it is measured in cycles, so a release build of it is made in two
+# thirds of the time.
+function(lockstep_cold target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+endfunction()
+
 # lockstep_precompile(target [headers ...]): where LOCKSTEP_PRECOMPILE is on, the headers that most
 # sources of `target` include are parsed once. Off by default: a compiler cache does better.
 function(lockstep_precompile target)
@@ -65,6 +71,7 @@ function(lockstep_test name)
   target_compile_definitions(${name} PRIVATE
     LOCKSTEP_SOURCE_DIR="${PROJECT_SOURCE_DIR}" LOCKSTEP_BINARY_DIR="${PROJECT_BINARY_DIR}")
   lockstep_precompile(${name} <gtest/gtest.h>)
+  lockstep_cold(${name})
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 

@@ -5,15 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
-#include "lockstep/error.h"
+#include "cli/scratch_folder.h"
 #include "parity/dump.h"
 #include "parity/report.h"
 
@@ -26,27 +24,6 @@ struct VerifyOptions {
   int tier = 6;
   bool strict = false;
   bool json = false;
-};
-
-// A folder for the port's dump, removed at the end.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "lockstep-verify-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) {
-      throw Error(ErrorCode::kUnavailable, pattern + ": cannot be created", "check TMPDIR");
-    }
-    path_ = pattern;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::filesystem::path dump() const { return path_ / "dump"; }
-
- private:
-  std::filesystem::path path_;
 };
 
 // The report ends in what to do after a diff; a verification goes on itself.
