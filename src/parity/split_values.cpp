@@ -55,8 +55,8 @@ std::map<ValueId, std::vector<Alias>> names_by_content(const Graph& graph, const
 
 bool has_fixed_rows(const TensorType& type) {
   const auto dims = type.shape.dims();
-  return dims.size() > 1 && std::all_of(dims.begin() + 1, dims.end(),
-                                        [](const Dim& dim) { return dim.is_static(); });
+  return dims.size() > 1 &&
+         std::all_of(dims.begin() + 1, dims.end(), [](const Dim& dim) { return dim.is_static(); });
 }
 
 Node alias_of(const Graph& graph, ValueId value) {
@@ -82,9 +82,7 @@ class Splitting {
  public:
   explicit Splitting(const Graph& from) : from_(from) { split_.graph = from; }
 
-  void add(ValueId value, const Alias& alias) {
-    added_.push_back({value, &alias});
-  }
+  void add(ValueId value, const Alias& alias) { added_.push_back({value, &alias}); }
 
   SplitGraph finish() {
     insert_nodes();
@@ -157,8 +155,7 @@ class Splitting {
       } else {
         graph.calls[c].inputs[tap.index].value = to;
         // Of two arguments that are one value only the calls inside tell who reads which.
-        const auto n_alike =
-            std::ranges::count(from_.calls[c].inputs, old, &Call::Argument::value);
+        const auto n_alike = std::ranges::count(from_.calls[c].inputs, old, &Call::Argument::value);
         if (n_alike == 1) read_inside(graph.calls[c], from, to);
       }
     }

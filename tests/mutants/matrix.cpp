@@ -8,7 +8,6 @@
 #include <thread>
 
 #include "lockstep/error.h"
-#include "parity/diff.h"
 #include "parity/dump.h"
 #include "runtime/pipeline.h"
 
@@ -19,6 +18,8 @@ namespace {
 constexpr size_t kPromptTokens = 40;
 constexpr size_t kDecodeSteps = 2;
 constexpr uint64_t kPromptSeed = 20;
+// Of a value in float32, between two sound implementations: the bar of `lockstep diff`.
+constexpr double kFloor = 5e-6;
 constexpr uint32_t kPlainIds = 900;  // below: in every fixture's vocabulary
 
 Pipeline open_sound(const std::string& fixture, DType dtype) {
@@ -112,9 +113,8 @@ struct PlantedFault {
   }
 };
 
-void judge(const std::vector<PlantedFault>& planted, const Graph& graph,
-           const parity::IsolateReport& report, Outcome& outcome) {
-  const Guilt guilt(graph);
+void judge_operators(const std::vector<PlantedFault>& planted, const Guilt& guilt,
+                     const parity::IsolateReport& report, Outcome& outcome) {
   for (const parity::IsolatedTap& tap : report.taps) {
     outcome.moved =
         std::max(outcome.moved, std::isnan(tap.accumulated) ? INFINITY : tap.accumulated);
@@ -122,7 +122,7 @@ void judge(const std::vector<PlantedFault>& planted, const Graph& graph,
     if (std::ranges::find(outcome.sources, tap.path) != outcome.sources.end()) continue;
     outcome.sources.push_back(tap.path);
   }
-  outcome.is_under_floor = outcome.moved <= parity::kFloat32TapBar;
+  outcome.is_under_floor = outcome.moved <= kFloor;
   for (const std::string& source : outcome.sources) {
     const bool is_known = std::ranges::any_of(
         planted, [&](const PlantedFault& fault) { return fault.explains(guilt, source); });
@@ -132,6 +132,49 @@ void judge(const std::vector<PlantedFault>& planted, const Graph& graph,
     const bool is_found = std::ranges::any_of(
         outcome.sources, [&](const std::string& source) { return fault.explains(guilt, source); });
     if (!is_found) outcome.missed.emplace_back(fault.kind->id);
+  }
+}
+
+Named name_of(const parity::Fault& fault) {
+  Named named;
+  named.path = fault.path;
+  named.paths = fault.paths;
+  const parity::SiteJudgement& judgement = fault.judgement;
+  if (!judgement.ranked.empty()) named.what = judgement.ranked.front().finding.what;
+  if (judgement.verdict == parity::CauseVerdict::kUndecided) return named;
+  for (const parity::Candidate& candidate : judgement.ranked) {
+    const bool is_first_class =
+        candidate.fits && candidate.finding.n_fitted <= judgement.ranked.front().finding.n_fitted;
+    if (!is_first_class) continue;
+    named.causes.emplace_back(candidate.cause->id);
+    named.rows.push_back(candidate.cause->row);
+  }
+  return named;
+}
+
+bool is_rightly_named(const FaultKind& kind, const Named& named) {
+  return std::ranges::any_of(named.rows, [&](int row) {
+    return (" " + std::string(kind.rows) + " ").find(fmt::format(" {} ", row)) != std::string::npos;
+  });
+}
+
+void judge_causes(const std::vector<PlantedFault>& planted, const Guilt& guilt, Outcome& outcome) {
+  const auto explains = [&](const PlantedFault& fault, const Named& named) {
+    return std::ranges::any_of(
+        named.paths, [&](const std::string& path) { return fault.explains(guilt, path); });
+  };
+  for (const Named& named : outcome.named) {
+    const bool is_right = std::ranges::any_of(planted, [&](const PlantedFault& fault) {
+      return explains(fault, named) && is_rightly_named(*fault.kind, named);
+    });
+    if (!named.causes.empty() && !is_right) outcome.misnamed.push_back(named.path);
+  }
+  for (const PlantedFault& fault : planted) {
+    if (fault.kind->rows.empty()) continue;
+    const auto first = std::ranges::find_if(
+        outcome.named, [&](const Named& named) { return explains(fault, named); });
+    const bool is_right = first != outcome.named.end() && is_rightly_named(*fault.kind, *first);
+    if (!is_right) outcome.unnamed.emplace_back(fault.kind->id);
   }
 }
 
@@ -195,7 +238,12 @@ Outcome Matrix::run(const Mutant& mutant) {
     options.max_context = 128;
     options.threads = 1;
     Pipeline pipeline(std::move(model), options);
-    judge(planted, pipeline.graph(), parity::isolate(pipeline, recording), outcome);
+    const Guilt guilt(pipeline.graph());
+    judge_operators(planted, guilt, parity::isolate(pipeline, recording), outcome);
+    for (const parity::Fault& fault : parity::explain({&pipeline}, recording).faults) {
+      outcome.named.push_back(name_of(fault));
+    }
+    judge_causes(planted, guilt, outcome);
   } catch (const Error& error) {
     outcome.applies = true;
     outcome.error = error.message();

@@ -15,6 +15,7 @@
 
 #include "../support.h"
 #include "fault_kind.h"
+#include "parity/explain/explain.h"
 #include "parity/isolate.h"
 #include "parity/recording.h"
 
@@ -30,6 +31,15 @@ struct Mutant {
 /// "rope_theta llama 1 7": what --only takes.
 std::string to_string(const Mutant& mutant);
 
+/// What a fault was called: its cause, and those that the numbers cannot tell from it.
+struct Named {
+  std::string path;                 // of the fault's first site
+  std::vector<std::string> paths;   // of all
+  std::vector<std::string> causes;  // ids, the first one first; none: undecided
+  std::vector<int> rows;            // of the catalogue, beside them
+  std::string what;                 // the first one's sentence, or the best that did not fit
+};
+
 struct Outcome {
   Mutant mutant;
   bool applies = false;
@@ -38,9 +48,15 @@ struct Outcome {
   std::vector<std::string> sources;   // paths that were called guilty, once each
   std::vector<std::string> innocent;  // of these, the ones that no planted node is behind
   std::vector<std::string> missed;    // kinds of which no place was called guilty
+  std::vector<Named> named;           // what explain says of the sources
+  std::vector<std::string> unnamed;   // kinds whose cause, or class, is not what comes first
+  std::vector<std::string> misnamed;  // paths with a cause that no planted kind has
   double moved = 0;                   // the most that any value of the whole run moved
   bool is_under_floor = false;
   bool operator_found() const { return error.empty() && missed.empty() && innocent.empty(); }
+  bool cause_named() const { return error.empty() && unnamed.empty() && misnamed.empty(); }
+  /// Of kinds that the catalogue does not hold.
+  bool is_unknown() const { return mutant.kinds.size() == 1 && mutant.kinds[0]->rows.empty(); }
 };
 
 /// Recordings and sound models, made once and kept in a temporary folder.

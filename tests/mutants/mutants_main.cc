@@ -48,16 +48,31 @@ std::string joined(const std::vector<std::string>& words, size_t most = 6) {
   return text + (words.size() > most ? fmt::format(" and {} more", words.size() - most) : "");
 }
 
+std::string named(const Outcome& outcome) {
+  std::string text;
+  for (const Named& name : outcome.named) {
+    text += fmt::format("\n         {}: {} {}", name.path,
+                        name.causes.empty() ? "undecided" : joined(name.causes),
+                        name.what.empty() ? "" : "(" + name.what + ")");
+  }
+  return text;
+}
+
 void print(const Outcome& outcome) {
-  const char* what = !outcome.error.empty()      ? "ERROR"
-                     : outcome.operator_found()  ? "found"
-                     : outcome.is_under_floor    ? "floor"
-                     : !outcome.innocent.empty() ? "WRONG"
-                                                 : "MISSED";
-  fmt::print("{:6} {}: {} (moved {:.1e}) -> {}{}{}\n", what, to_string(outcome.mutant),
+  const char* where = !outcome.error.empty()      ? "ERROR"
+                      : outcome.operator_found()  ? "found"
+                      : outcome.is_under_floor    ? "floor"
+                      : !outcome.innocent.empty() ? "WRONG"
+                                                  : "MISSED";
+  const char* why = !outcome.misnamed.empty()  ? "MISNAMED"
+                    : outcome.named.empty()    ? "-"
+                    : !outcome.unnamed.empty() ? "UNNAMED"
+                    : outcome.is_unknown()     ? "undecided"
+                                               : "named";
+  fmt::print("{:6} {:9} {}: {} (moved {:.1e}) -> {}{}{}{}\n", where, why, to_string(outcome.mutant),
              outcome.note, outcome.moved, joined(outcome.sources),
              outcome.innocent.empty() ? "" : " INNOCENT: " + joined(outcome.innocent),
-             outcome.error.empty() ? "" : " " + outcome.error);
+             outcome.error.empty() ? "" : " " + outcome.error, named(outcome));
 }
 
 int run(int argc, char** argv) {
@@ -74,12 +89,13 @@ int run(int argc, char** argv) {
            (choice.seed >= 0 && mutant.seed != static_cast<uint64_t>(choice.seed));
   });
   Matrix matrix;
-  size_t n = 0, found = 0, floor = 0;
+  size_t n = 0, found = 0, floor = 0, n_known = 0, n_named = 0, n_unknown = 0, n_misnamed = 0;
   std::set<std::string_view> kinds;
   for (const Outcome& outcome : run_all(matrix, mutants)) {
     if (!outcome.applies) continue;
-    const bool passes =
-        outcome.operator_found() || (outcome.is_under_floor && outcome.innocent.empty());
+    const bool is_clean =
+        outcome.is_under_floor && outcome.innocent.empty() && outcome.misnamed.empty();
+    const bool passes = (outcome.operator_found() && outcome.cause_named()) || is_clean;
     if (choice.verbose || !passes) print(outcome);
     kinds.insert(outcome.mutant.kinds[0]->id);
     if (outcome.is_under_floor && outcome.error.empty()) {
@@ -88,10 +104,21 @@ int run(int argc, char** argv) {
     }
     ++n;
     found += outcome.operator_found();
+    if (outcome.is_unknown()) {
+      ++n_unknown;
+      n_misnamed += !outcome.misnamed.empty();
+    } else {
+      ++n_known;
+      n_named += outcome.cause_named();
+    }
   }
+  const auto percent = [](size_t part, size_t all) {
+    return all == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(all);
+  };
   fmt::print("{} kinds, {} mutants, operator found in {} ({:.2f} %); {} more under the floor\n",
-             kinds.size(), n, found,
-             n == 0 ? 0.0 : 100.0 * static_cast<double>(found) / static_cast<double>(n), floor);
+             kinds.size(), n, found, percent(found, n), floor);
+  fmt::print("cause or its class first in {} of {} ({:.2f} %); unknown faults named: {} of {}\n",
+             n_named, n_known, percent(n_named, n_known), n_misnamed, n_unknown);
   return 0;
 }
 
