@@ -275,7 +275,7 @@ void RunReplay::add_known(const std::string& name, const std::string& module_cla
 // What lies between the head and the logits comes out of no module: a cap, a factor.
 void RunReplay::add_logits() {
   const ValueId value = graph_.outputs.front().value;
-  if (!run_.logits || run_.first_logit_row != 0 || judged_.contains(graph_.storage(value))) return;
+  if (!run_.logits || run_.first_logit_row != 0) return;
   if (run_.logits->view.elements() != graph_.type(value).shape.elements(now_)) return;
   add_known("logits", graph_.architecture, value, *run_.logits);
 }
@@ -411,6 +411,9 @@ Tensor RunReplay::execute(const Graph& part, const Caches& caches, const Feed& f
                         ? convert(changed->second.view(), type.dtype, shape_of(type))
                         : convert(feed.given(tap->view).view(), type.dtype, shape_of(type)));
     executor.bind_input(value_name(value), bound.back().view());
+  }
+  for (const auto& [name, tensor] : feed.inputs) {
+    if (executor.has_input(name)) executor.bind_input(name, tensor.view());
   }
   if (!feed.observed.empty()) executor.observe(feed.observed, feed.observe);
   executor.run(now_, pipeline_.context());

@@ -37,8 +37,9 @@ class RunReplay {
   struct Feed {
     std::function<Tensor(const View&)> given = Tensor::copy_of;  // each recorded value as handed on
     std::map<std::string, Tensor> weights;                       // by parameter path
-    std::map<std::string, Tensor> known;  // by name_of(), or that of step data
-    std::vector<ValueId> observed;        // of the piece
+    std::map<std::string, Tensor> known;   // by name_of(), or that of step data
+    std::map<std::string, Tensor> inputs;  // further inputs of the piece, by name
+    std::vector<ValueId> observed;         // of the piece
     Observe observe;
   };
 

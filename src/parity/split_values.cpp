@@ -15,6 +15,8 @@ struct Alias {
   std::vector<lockstep::Tap> taps;
 };
 
+constexpr const char* kLogits = "logits";
+
 using Recorded = std::map<std::string, const Tap*>;
 
 Recorded recorded_taps(const Run& run, const std::set<std::string>& misfits) {
@@ -30,6 +32,18 @@ Recorded recorded_taps(const Run& run, const std::set<std::string>& misfits) {
   return recorded;
 }
 
+void add_name(std::vector<Alias>& aliases, const lockstep::Tap& tap, const Tap& recorded,
+              const std::string& dtype) {
+  const auto same = std::ranges::find_if(aliases, [&](const Alias& alias) {
+    return alias.recorded == &recorded || is_same_value(recorded.view, alias.recorded->view, dtype);
+  });
+  if (same == aliases.end()) {
+    aliases.push_back({&recorded, {tap}});
+  } else {
+    same->taps.push_back(tap);
+  }
+}
+
 // Of one run: per value, its names by what the reference recorded, the first ones first.
 std::map<ValueId, std::vector<Alias>> names_by_content(const Graph& graph, const Run& run,
                                                        const std::set<std::string>& misfits) {
@@ -38,16 +52,14 @@ std::map<ValueId, std::vector<Alias>> names_by_content(const Graph& graph, const
   for (const lockstep::Tap& tap : list_taps(graph, "*", TapInputs::kYes)) {
     const auto at = recorded.find(tap_key(tap_info(tap)));
     if (at == recorded.end() || graph.node(tap.value).kind != NodeKind::kOp) continue;
-    std::vector<Alias>& aliases = names[tap.value];
-    const auto same = std::ranges::find_if(aliases, [&](const Alias& alias) {
-      return alias.recorded == at->second ||
-             is_same_value(at->second->view, alias.recorded->view, run.info.dtype);
-    });
-    if (same == aliases.end()) {
-      aliases.push_back({at->second, {tap}});
-    } else {
-      same->taps.push_back(tap);
-    }
+    add_name(names[tap.value], tap, *at->second, run.info.dtype);
+  }
+  // The logits come out of no module.
+  if (run.logits && run.first_logit_row == 0) {
+    lockstep::Tap tap;
+    tap.path = kLogits;
+    tap.value = graph.outputs.front().value;
+    add_name(names[tap.value], tap, *run.logits, run.info.dtype);
   }
   std::erase_if(names, [](const auto& entry) { return entry.second.size() < 2; });
   return names;
@@ -142,6 +154,7 @@ class Splitting {
     Graph& graph = split_.graph;
     const ValueId from{moved_[old.node], old.output}, to{id, 0};
     for (const lockstep::Tap& tap : alias.taps) {
+      if (tap.path == kLogits) graph.outputs.front().value = to;
       const uint32_t c = call_of(from_, tap);
       if (c == kNoCall) continue;
       if (tap.path.find('/') != std::string::npos) {

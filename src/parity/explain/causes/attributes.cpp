@@ -1,6 +1,8 @@
 // Causes that are one constant of one op: the reference's comes from config.json or is one of the
 // few that references use.
 #include <cmath>
+#include <optional>
+#include <string>
 
 #include "parity/explain/causes/causes.h"
 #include "parity/explain/causes/repair.h"
@@ -70,6 +72,24 @@ std::vector<Finding> table_layout(const Site& site) {
                   texts({"half", "interleaved"}));
 }
 
+// YaRN multiplies the scores' factor by the square of 0.1 m ln(s) + 1 where a model says so.
+Choices with_yarn_factor(const Site& site, Choices choices) {
+  const auto number = [&](const char* key) -> std::optional<double> {
+    if (const auto value = site.config_number(std::string("rope_parameters.") + key)) return value;
+    return site.config_number(std::string("rope_scaling.") + key);
+  };
+  const std::optional<double> factor = number("factor");
+  const std::optional<double> mscale = number("mscale_all_dim");
+  if (!factor || *factor <= 1) return choices;
+  const double yarn = 0.1 * mscale.value_or(1) * std::log(*factor) + 1;
+  const size_t n = choices.size();
+  for (size_t i = 0; i < n; ++i) {
+    const double scale = std::get<double>(choices[i].value);
+    choices.push_back({scale * yarn * yarn, choices[i].origin + " times YaRN's factor squared"});
+  }
+  return choices;
+}
+
 // 1 / sqrt of every size that a scale has been taken from by mistake, and the plain factors.
 Choices score_scales(const Site& site) {
   Choices choices = config_choices(site, {"attention_multiplier", "attn_scale"});
@@ -90,7 +110,7 @@ Choices score_scales(const Site& site) {
   if (nope && rot) {
     add_width(static_cast<int64_t>(*nope + *rot), "1 / sqrt(qk_nope_head_dim + qk_rope_head_dim)");
   }
-  return choices;
+  return with_yarn_factor(site, std::move(choices));
 }
 
 std::vector<Finding> score_scale(const Site& site) {
