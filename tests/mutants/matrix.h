@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,7 +29,10 @@ struct Mutant {
   uint64_t seed = 0;
 };
 
-/// "rope_theta llama 1 7": what --only takes.
+/// All kinds, for as long as the program runs.
+const std::vector<FaultKind>& kinds();
+
+/// "rope_theta llama 1 7".
 std::string to_string(const Mutant& mutant);
 
 /// What a fault was called: its cause, and those that the numbers cannot tell from it.
@@ -62,12 +66,21 @@ struct Outcome {
 /// Recordings and sound models, made once and kept in a temporary folder.
 class Matrix {
  public:
+  /// Whether the fixture has a place for the mutant's faults.
+  bool applies(const Mutant& mutant) const { return plant(mutant).has_value(); }
   /// Runs the mutant, or says that it does not apply.
   Outcome run(const Mutant& mutant);
   /// Sources in the sound port: none, if all is well. bfloat16 is judged against a bfloat16 dump.
   std::vector<std::string> false_alarms(const std::string& fixture, DType dtype);
 
  private:
+  struct Faulty {
+    Model model;
+    std::string note;
+    std::vector<PlantedFault> faults;
+  };
+  std::optional<Faulty> plant(const Mutant& mutant) const;
+
   struct Reference {
     std::once_flag once;
     parity::Recording recording;
@@ -83,8 +96,9 @@ class Matrix {
 std::vector<Mutant> all_mutants(const std::vector<std::string>& fixtures, int n_seeds);
 /// A tenth of them by `seed`, spread over kinds.
 std::vector<Mutant> a_tenth(const std::vector<Mutant>& mutants, uint64_t seed);
-/// A rotation, a norm and a routing (or head) at once, in fixtures that have all three.
-std::vector<Mutant> triples(const std::vector<std::string>& fixtures, size_t n, uint64_t seed);
+/// `n` of a rotation, a norm and a routing (or head) at once, in fixtures that have all three.
+std::vector<Mutant> triples(const Matrix& matrix, const std::vector<std::string>& fixtures,
+                            size_t n, uint64_t seed);
 
 /// Runs `mutants` on all cores, in order of the result.
 std::vector<Outcome> run_all(Matrix& matrix, const std::vector<Mutant>& mutants);
