@@ -333,8 +333,7 @@ std::vector<Finding> scaling(const Site& site) {
         const Named factor = named(site, by, 1e-3);
         return Words{
             is_ignored ? fmt::format("the reference turns slow pairs up to {} times slower than "
-                                     "plain powers of the base, the port does not (llama3, yarn "
-                                     "or longrope)",
+                                     "plain powers of the base, the port does not",
                                      factor.text)
                        : fmt::format("the port turns slow pairs up to {} times slower than plain "
                                      "powers of the base, the reference does not",
