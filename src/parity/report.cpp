@@ -239,7 +239,7 @@ class Text {
   void findings() {
     if (report_.findings.empty()) return;
     line("");
-    for (const Finding& f : report_.findings) {
+    for (const DiffFinding& f : report_.findings) {
       std::string head = fmt::format("{} {}", level_name(f.level), f.code);
       if (f.level >= Level::kDiverged) head = coloured(head, 31);
       std::string where = f.run;

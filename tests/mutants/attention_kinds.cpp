@@ -10,7 +10,8 @@
 namespace lockstep::mutants {
 namespace {
 
-std::optional<AttentionSite> pick_attention(Plant& p, bool (*fits)(const Plant&, const AttentionSite&)) {
+std::optional<AttentionSite> pick_attention(Plant& p,
+                                            bool (*fits)(const Plant&, const AttentionSite&)) {
   std::vector<AttentionSite> sites;
   for (const AttentionSite& site : p.sites.attentions) {
     if (fits(p, site)) sites.push_back(site);
@@ -196,7 +197,8 @@ bool cache_row(Plant& p) {
       std::copy_n(at(position + 1), width, at(position));
     }
   });
-  p.note = fmt::format("{} row {} overwritten by the next one", which == 7 ? "key" : "value", position);
+  p.note =
+      fmt::format("{} row {} overwritten by the next one", which == 7 ? "key" : "value", position);
   return true;
 }
 
@@ -221,7 +223,8 @@ bool cached_unrotated(Plant& p) {
   const std::span<const double> freq = p.edit.node(*tables).attrs.get_floats("inv_freq");
   p.edit.change_state(
       site->node, 7,
-      [inv = std::vector<double>(freq.begin(), freq.end())](std::vector<double>& cache, const View& view) {
+      [inv = std::vector<double>(freq.begin(), freq.end())](std::vector<double>& cache,
+                                                            const View& view) {
         const int64_t heads = view.dim(1), page = view.dim(2), width = view.dim(3);
         const auto n = static_cast<int64_t>(inv.size());
         for (int64_t row = 0; row < view.dim(0) * page; ++row) {

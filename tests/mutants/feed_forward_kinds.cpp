@@ -95,7 +95,8 @@ bool experts_order(Plant& p) {
     const auto size = static_cast<size_t>(view.dim(1) * view.dim(2));
     for (size_t e = 0; e < w.size(); e += size) {
       const auto first = w.begin() + static_cast<ptrdiff_t>(e);
-      std::rotate(first, first + static_cast<ptrdiff_t>(size / 2), first + static_cast<ptrdiff_t>(size));
+      std::rotate(first, first + static_cast<ptrdiff_t>(size / 2),
+                  first + static_cast<ptrdiff_t>(size));
     }
   });
   p.note = "gate and up of the experts exchanged";
@@ -107,7 +108,8 @@ bool clamp(Plant& p) {
   if (sites.empty()) return false;
   const uint32_t n = p.pick(sites);
   const bool has_limit = p.edit.node(n).attrs.has("limit");
-  const double limit = has_limit ? p.by_magnitude(double{INFINITY}, 3.5, 1.0) : p.by_magnitude(7.0, 1.0, 0.25);
+  const double limit =
+      has_limit ? p.by_magnitude(double{INFINITY}, 3.5, 1.0) : p.by_magnitude(7.0, 1.0, 0.25);
   p.edit.set(n, "limit", limit);
   p.note = fmt::format("gate and up limited to {}", limit);
   return true;
@@ -196,7 +198,8 @@ bool router_scaling(Plant& p) {
   const auto n = pick_router(p);
   if (!n) return false;
   const double now = p.edit.node(*n).attrs.get_float("scaling", 1);
-  const double wrong = now == 1 ? p.by_magnitude(1.1, 2.5, 16.0) : p.by_magnitude(1.0, now * now, 1 / now);
+  const double wrong =
+      now == 1 ? p.by_magnitude(1.1, 2.5, 16.0) : p.by_magnitude(1.0, now * now, 1 / now);
   p.edit.set(*n, "scaling", wrong);
   p.note = fmt::format("scaling {} for {}", wrong, now);
   return true;
@@ -213,7 +216,8 @@ bool router_bias(Plant& p) {
   // The weights are those of the biased scores.
   p.edit.wrap(*n, [](const OpCall& call, void (*sound)(const OpCall&)) {
     sound(call);
-    const std::vector<double> logits = read_elements(call.inputs[0]), bias = read_elements(call.inputs[1]);
+    const std::vector<double> logits = read_elements(call.inputs[0]),
+                              bias = read_elements(call.inputs[1]);
     const std::vector<double> ids = read_elements(call.outputs[0]);
     std::vector<double> weights = read_elements(call.outputs[1]);
     const auto k = static_cast<size_t>(call.outputs[0].dim(1)), experts = bias.size();
@@ -261,7 +265,8 @@ bool router_permuted(Plant& p) {
       if (variant == 2) std::reverse(row, row + experts);
     }
   });
-  p.note = p.by_magnitude("experts 0 and 1 exchanged", "experts numbered from 1", "experts in reverse");
+  p.note =
+      p.by_magnitude("experts 0 and 1 exchanged", "experts numbered from 1", "experts in reverse");
   return true;
 }
 

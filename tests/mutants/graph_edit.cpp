@@ -205,9 +205,7 @@ void GraphEdit::change_state(uint32_t n, size_t i, Change change) {
   });
 }
 
-uint32_t GraphEdit::clone(uint32_t n) {
-  return append(graph_.nodes[n], place_behind(n));
-}
+uint32_t GraphEdit::clone(uint32_t n) { return append(graph_.nodes[n], place_behind(n)); }
 
 uint32_t GraphEdit::add_op(uint32_t before, const char* op, std::vector<ValueId> inputs,
                            const Attrs& attrs) {

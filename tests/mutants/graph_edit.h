@@ -1,5 +1,6 @@
-// Edits of a traced graph that plant a fault: attributes, edges and weights changed, values replaced,
-// nodes put in between. Ids stay as they were traced until finish(); new nodes get ids behind them.
+// Edits of a traced graph that plant a fault: attributes, edges and weights changed, values
+// replaced, nodes put in between. Ids stay as they were traced until finish(); new nodes get ids
+// behind them.
 #pragma once
 
 #include <functional>

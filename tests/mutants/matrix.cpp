@@ -41,7 +41,8 @@ parity::Run planned_run(DType dtype, std::vector<int64_t> ids, int step) {
 std::vector<parity::PlannedSequence> plan(DType dtype) {
   std::mt19937_64 random(kPromptSeed);
   std::vector<int64_t> ids;
-  for (size_t i = 0; i < kPromptTokens; ++i) ids.push_back(static_cast<int64_t>(random() % kPlainIds));
+  for (size_t i = 0; i < kPromptTokens; ++i)
+    ids.push_back(static_cast<int64_t>(random() % kPlainIds));
   parity::Recording wanted;
   for (size_t step = 0; step <= kDecodeSteps; ++step) {
     if (step > 0) ids.push_back(static_cast<int64_t>(random() % kPlainIds));
@@ -115,7 +116,8 @@ void judge(const std::vector<PlantedFault>& planted, const Graph& graph,
            const parity::IsolateReport& report, Outcome& outcome) {
   const Guilt guilt(graph);
   for (const parity::IsolatedTap& tap : report.taps) {
-    outcome.moved = std::max(outcome.moved, std::isnan(tap.accumulated) ? INFINITY : tap.accumulated);
+    outcome.moved =
+        std::max(outcome.moved, std::isnan(tap.accumulated) ? INFINITY : tap.accumulated);
     if (tap.verdict != parity::IsolatedTap::Verdict::kSource) continue;
     if (std::ranges::find(outcome.sources, tap.path) != outcome.sources.end()) continue;
     outcome.sources.push_back(tap.path);
@@ -137,7 +139,8 @@ void judge(const std::vector<PlantedFault>& planted, const Graph& graph,
 
 std::string to_string(const Mutant& mutant) {
   std::string ids;
-  for (const FaultKind* kind : mutant.kinds) ids += (ids.empty() ? "" : "+") + std::string(kind->id);
+  for (const FaultKind* kind : mutant.kinds)
+    ids += (ids.empty() ? "" : "+") + std::string(kind->id);
   return fmt::format("{} {} {} {}", ids, mutant.fixture, mutant.magnitude, mutant.seed);
 }
 
@@ -163,7 +166,8 @@ std::vector<std::string> Matrix::false_alarms(const std::string& fixture, DType 
   Pipeline sound = open_sound(fixture, dtype);
   std::vector<std::string> found;
   for (const parity::IsolatedTap& tap : parity::isolate(sound, reference(fixture, dtype)).taps) {
-    if (tap.verdict == parity::IsolatedTap::Verdict::kSource) found.push_back(tap.run + " " + tap.path);
+    if (tap.verdict == parity::IsolatedTap::Verdict::kSource)
+      found.push_back(tap.run + " " + tap.path);
   }
   return found;
 }
@@ -179,7 +183,8 @@ Outcome Matrix::run(const Mutant& mutant) {
       if (!kind->plant(plant)) return outcome;
       plant.edit.finish();
       // Ids of the faults before are no longer those of the graph.
-      if (!planted.empty() && plant.edit.graph().nodes.size() != plant.edit.n_traced()) return outcome;
+      if (!planted.empty() && plant.edit.graph().nodes.size() != plant.edit.n_traced())
+        return outcome;
       planted.push_back({kind, plant.edit.changed(), plant.edit.renamed()});
       outcome.note += (outcome.note.empty() ? "" : "; ") + plant.note;
     }

@@ -33,12 +33,12 @@ std::string to_string(const Mutant& mutant);
 struct Outcome {
   Mutant mutant;
   bool applies = false;
-  std::string error;              // it could not be run
-  std::string note;               // what was planted
-  std::vector<std::string> sources;  // paths that were called guilty, once each
+  std::string error;                  // it could not be run
+  std::string note;                   // what was planted
+  std::vector<std::string> sources;   // paths that were called guilty, once each
   std::vector<std::string> innocent;  // of these, the ones that no planted node is behind
   std::vector<std::string> missed;    // kinds of which no place was called guilty
-  double moved = 0;               // the most that any value of the whole run moved
+  double moved = 0;                   // the most that any value of the whole run moved
   bool is_under_floor = false;
   bool operator_found() const { return error.empty() && missed.empty() && innocent.empty(); }
 };

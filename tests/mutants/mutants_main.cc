@@ -49,13 +49,13 @@ std::string joined(const std::vector<std::string>& words, size_t most = 6) {
 }
 
 void print(const Outcome& outcome) {
-  const char* what = !outcome.error.empty()       ? "ERROR"
-                     : outcome.operator_found()   ? "found"
-                     : outcome.is_under_floor     ? "floor"
-                     : !outcome.innocent.empty()  ? "WRONG"
-                                                  : "MISSED";
-  fmt::print("{:6} {}: {} (moved {:.1e}) -> {}{}{}\n", what, to_string(outcome.mutant), outcome.note,
-             outcome.moved, joined(outcome.sources),
+  const char* what = !outcome.error.empty()      ? "ERROR"
+                     : outcome.operator_found()  ? "found"
+                     : outcome.is_under_floor    ? "floor"
+                     : !outcome.innocent.empty() ? "WRONG"
+                                                 : "MISSED";
+  fmt::print("{:6} {}: {} (moved {:.1e}) -> {}{}{}\n", what, to_string(outcome.mutant),
+             outcome.note, outcome.moved, joined(outcome.sources),
              outcome.innocent.empty() ? "" : " INNOCENT: " + joined(outcome.innocent),
              outcome.error.empty() ? "" : " " + outcome.error);
 }
@@ -78,7 +78,8 @@ int run(int argc, char** argv) {
   std::set<std::string_view> kinds;
   for (const Outcome& outcome : run_all(matrix, mutants)) {
     if (!outcome.applies) continue;
-    const bool passes = outcome.operator_found() || (outcome.is_under_floor && outcome.innocent.empty());
+    const bool passes =
+        outcome.operator_found() || (outcome.is_under_floor && outcome.innocent.empty());
     if (choice.verbose || !passes) print(outcome);
     kinds.insert(outcome.mutant.kinds[0]->id);
     if (outcome.is_under_floor && outcome.error.empty()) {
@@ -89,7 +90,8 @@ int run(int argc, char** argv) {
     found += outcome.operator_found();
   }
   fmt::print("{} kinds, {} mutants, operator found in {} ({:.2f} %); {} more under the floor\n",
-             kinds.size(), n, found, n == 0 ? 0.0 : 100.0 * static_cast<double>(found) / static_cast<double>(n), floor);
+             kinds.size(), n, found,
+             n == 0 ? 0.0 : 100.0 * static_cast<double>(found) / static_cast<double>(n), floor);
   return 0;
 }
 

@@ -135,9 +135,12 @@ bool early_rounding(Plant& p) {
     // The weight plus its offset, rounded: nothing where there is no offset.
     if (p.edit.node(n).attrs.get_float("weight_offset", 0) == 0) return false;
     p.edit.wrap(n, [](const OpCall& call, void (*)(const OpCall&)) {
-      compute(call, [](std::vector<double>& row, double epsilon) {
-        divide(row, std::sqrt(mean_square(row) + epsilon));
-      }, true);
+      compute(
+          call,
+          [](std::vector<double>& row, double epsilon) {
+            divide(row, std::sqrt(mean_square(row) + epsilon));
+          },
+          true);
     });
     p.note = "1 + w rounded to bfloat16";
     return true;
@@ -278,7 +281,8 @@ bool qk_norm_order(Plant& p) {
 bool qk_norm_scope(Plant& p) {
   std::vector<uint32_t> norms;
   for (const AttentionSite& site : with_head_norms(p)) {
-    if (p.sites.is_op(*site.q_norm, "rms_norm")) norms.push_back(p.coin() ? *site.q_norm : *site.k_norm);
+    if (p.sites.is_op(*site.q_norm, "rms_norm"))
+      norms.push_back(p.coin() ? *site.q_norm : *site.k_norm);
   }
   if (norms.empty() || p.magnitude != 0) return false;
   const uint32_t n = p.pick(norms);

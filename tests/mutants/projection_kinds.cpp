@@ -109,8 +109,9 @@ bool layout(Plant& p) {
   if (fused && p.magnitude == 2) return false;
   const uint32_t n = fused || p.magnitude != 1 ? *site.q_proj : *site.v_proj;
   const int64_t rows = p.sites.input_type(n, 1).shape[0].count;
-  const int64_t groups =
-      fused ? (p.magnitude == 0 ? 3 : site.n_kv_heads) : p.magnitude == 2 ? 2 : rows / site.head_dim;
+  const int64_t groups = fused              ? (p.magnitude == 0 ? 3 : site.n_kv_heads)
+                         : p.magnitude == 2 ? 2
+                                            : rows / site.head_dim;
   if (groups < 2 || rows % groups != 0) return false;
   // [groups, rows / groups] read as [rows / groups, groups].
   std::vector<int64_t> order;
@@ -134,7 +135,8 @@ bool layout(Plant& p) {
 bool rope_permutation(Plant& p) {
   std::vector<AttentionSite> sites;
   for (const AttentionSite& site : p.sites.attentions) {
-    if (site.q_proj && site.k_proj && site.q_proj != site.k_proj && site.q_rope) sites.push_back(site);
+    if (site.q_proj && site.k_proj && site.q_proj != site.k_proj && site.q_rope)
+      sites.push_back(site);
   }
   if (sites.empty() || p.magnitude == 2) return false;
   const AttentionSite site = p.pick(sites);

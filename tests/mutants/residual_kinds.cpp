@@ -78,9 +78,8 @@ bool residual_multiplier(Plant& p) {
 
 bool logit_scale(Plant& p) {
   const std::vector<uint32_t> sites = scales(p, Place::kLogits);
-  const bool has_cap = std::ranges::any_of(p.sites.ops("activation"), [&](uint32_t n) {
-    return p.sites.head && n > *p.sites.head;
-  });
+  const bool has_cap = std::ranges::any_of(
+      p.sites.ops("activation"), [&](uint32_t n) { return p.sites.head && n > *p.sites.head; });
   if (sites.empty() || has_cap) return false;
   return change_scale(p, sites, "logit scale");
 }
@@ -175,8 +174,8 @@ bool residual_missing(Plant& p) {
   const int layer = p.sites.layer_of(n);
   const std::vector<ValueId> in = p.edit.node(n).inputs;
   // What the block gives is in the layer; the stream may come from outside.
-  const bool first_is_block = p.sites.layer_of(in[0].node) == layer &&
-                              !p.sites.is_elementwise(in[0].node, "add");
+  const bool first_is_block =
+      p.sites.layer_of(in[0].node) == layer && !p.sites.is_elementwise(in[0].node, "add");
   p.edit.replace({n, 0}, in[first_is_block ? 0 : 1]);
   p.note = "the block alone goes on";
   return true;
@@ -202,7 +201,8 @@ bool head_tied(Plant& p) {
   if (!p.sites.head || !p.sites.embedding || p.magnitude != 0) return false;
   const Parameter* head = p.edit.parameter_of(*p.sites.head, 1);
   const Parameter* table = p.edit.parameter_of(*p.sites.embedding, 1);
-  if (head == nullptr || table == nullptr || head->stored == table->stored || !head->tied_to.empty()) {
+  if (head == nullptr || table == nullptr || head->stored == table->stored ||
+      !head->tied_to.empty()) {
     return false;
   }
   if (!(p.sites.input_type(*p.sites.head, 1) == p.sites.input_type(*p.sites.embedding, 1))) {

@@ -157,7 +157,8 @@ bool width(Plant& p) {
   Attrs attrs = p.edit.node(shared).attrs;
   for (double& value : values) value = static_cast<float>(value);
   attrs.set("inv_freq", values);
-  const uint32_t own = p.edit.add_op((*ropes)[0], "rotary_embedding", p.edit.node(shared).inputs, attrs);
+  const uint32_t own =
+      p.edit.add_op((*ropes)[0], "rotary_embedding", p.edit.node(shared).inputs, attrs);
   for (const uint32_t rope : *ropes) {
     p.edit.rewire(rope, 1, {own, 0});
     p.edit.rewire(rope, 2, {own, 1});
@@ -328,8 +329,8 @@ bool attention_factor(Plant& p) {
   const auto tables = pick_tables(p);
   if (!tables) return false;
   const double now = p.edit.node(*tables).attrs.get_float("attention_scaling", 1);
-  const double wrong = now != 1 ? p.by_magnitude(1.0, now * now, now * 1.1)
-                                : p.by_magnitude(1.0693, 1.2608, 1.3689);
+  const double wrong =
+      now != 1 ? p.by_magnitude(1.0, now * now, now * 1.1) : p.by_magnitude(1.0693, 1.2608, 1.3689);
   p.edit.set(*tables, "attention_scaling", wrong);
   p.note = fmt::format("attention factor {} for {}", wrong, now);
   return true;

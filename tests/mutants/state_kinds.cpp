@@ -37,7 +37,8 @@ bool conv_taps(Plant& p) {
       }
     }
   });
-  p.note = shift ? "the convolution looks one token further back" : "the convolution's taps reversed";
+  p.note =
+      shift ? "the convolution looks one token further back" : "the convolution's taps reversed";
   return true;
 }
 

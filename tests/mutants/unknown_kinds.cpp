@@ -13,7 +13,8 @@ std::optional<uint32_t> pick_linear(Plant& p) {
   std::vector<uint32_t> sites;
   for (const uint32_t n : p.sites.ops("linear")) {
     const Shape& weight = p.sites.input_type(n, 1).shape;
-    if (p.sites.layer_of(n) >= 0 && weight[0].count >= 32 && weight[1].count >= 32) sites.push_back(n);
+    if (p.sites.layer_of(n) >= 0 && weight[0].count >= 32 && weight[1].count >= 32)
+      sites.push_back(n);
   }
   if (sites.empty()) return std::nullopt;
   return p.pick(sites);
@@ -192,9 +193,10 @@ bool delayed(Plant& p) {
 bool kinked(Plant& p) {
   if (p.sites.mlps.empty()) return false;
   const double slope = p.by_magnitude(0.05, 0.2, 0.5);
-  p.edit.change_output(p.pick(p.sites.mlps).activation, [slope](std::vector<double>& y, const View&) {
-    for (double& v : y) v += slope * std::sin(3 * v);
-  });
+  p.edit.change_output(p.pick(p.sites.mlps).activation,
+                       [slope](std::vector<double>& y, const View&) {
+                         for (double& v : y) v += slope * std::sin(3 * v);
+                       });
   p.note = fmt::format("{} sin(3 y) added to the activation", slope);
   return true;
 }
@@ -221,8 +223,9 @@ std::span<const FaultKind> unknown_kinds() { return kKinds; }
 
 std::vector<FaultKind> fault_kinds() {
   std::vector<FaultKind> all;
-  for (const auto kinds : {rotary_kinds(), attention_kinds(), norm_kinds(), projection_kinds(),
-                           feed_forward_kinds(), residual_kinds(), state_kinds(), unknown_kinds()}) {
+  for (const auto kinds :
+       {rotary_kinds(), attention_kinds(), norm_kinds(), projection_kinds(), feed_forward_kinds(),
+        residual_kinds(), state_kinds(), unknown_kinds()}) {
     all.insert(all.end(), kinds.begin(), kinds.end());
   }
   return all;

@@ -14,7 +14,9 @@ enum Input { kQ, kK, kV, kPositions, kRowOffsets, kPageOffsets, kPages, kKCache,
 class Rows {
  public:
   explicit Rows(const OpCall& call) : call_(call) {}
-  const double* key(int64_t head, int64_t position) const { return row(k_, kKCache, head, position); }
+  const double* key(int64_t head, int64_t position) const {
+    return row(k_, kKCache, head, position);
+  }
   const double* value(int64_t head, int64_t position) const {
     return row(v_, kVCache, head, position);
   }
@@ -47,7 +49,8 @@ struct Scoring {
     if (call.inputs.size() > kSinks) sinks = read_elements(call.inputs[kSinks]);
   }
 
-  double score(const double* q, const double* k, int64_t width, int64_t head, int64_t distance) const {
+  double score(const double* q, const double* k, int64_t width, int64_t head,
+               int64_t distance) const {
     double sum = 0;
     for (int64_t d = 0; d < width; ++d) sum += q[d] * k[d];
     sum *= scale;
@@ -86,19 +89,21 @@ void attend(const OpCall& call, const WrongAttention& wrong) {
     const int64_t position = positions[t];
     int64_t end = std::min(position + 1 + wrong.keys_ahead, total);
     if (tokens == 1) end += wrong.decode_keys;
-    const int64_t begin = scoring.window > 0 ? std::max<int64_t>(0, position + 1 - scoring.window) : 0;
+    const int64_t begin =
+        scoring.window > 0 ? std::max<int64_t>(0, position + 1 - scoring.window) : 0;
     for (int64_t h = 0; h < heads; ++h) {
       const int64_t group = wrong.tile_heads ? h % groups : h / (heads / groups);
       std::vector<double> scores;
       for (int64_t j = begin; j < end; ++j) {
-        scores.push_back(scoring.score(q.data() + (t * heads + h) * width, rows.key(group, j), width,
-                                       h, j - position));
+        scores.push_back(scoring.score(q.data() + (t * heads + h) * width, rows.key(group, j),
+                                       width, h, j - position));
       }
       soften(scores, scoring.sinks, h);
       double* to = out.data() + (t * heads + h) * value_width;
       for (int64_t j = begin; j < end; ++j) {
         const double* v = rows.value(group, j);
-        for (int64_t d = 0; d < value_width; ++d) to[d] += scores[static_cast<size_t>(j - begin)] * v[d];
+        for (int64_t d = 0; d < value_width; ++d)
+          to[d] += scores[static_cast<size_t>(j - begin)] * v[d];
       }
     }
   }

@@ -39,10 +39,10 @@ std::optional<AttentionCall> attention_call(const Site& site) {
   AttentionCall call;
   const int64_t first = site.geometry.first_position;
   call.in.q = operand_or_empty(site, *step, "q");
-  call.in.k = all_keys(operand_or_empty(site, *step, "k_cache"),
-                       operand_or_empty(site, *step, "k"), first);
-  call.in.v = all_keys(operand_or_empty(site, *step, "v_cache"),
-                       operand_or_empty(site, *step, "v"), first);
+  call.in.k =
+      all_keys(operand_or_empty(site, *step, "k_cache"), operand_or_empty(site, *step, "k"), first);
+  call.in.v =
+      all_keys(operand_or_empty(site, *step, "v_cache"), operand_or_empty(site, *step, "v"), first);
   call.in.first_position = first;
   if (call.in.q.rank() != 3 || call.in.k.rank() != 3 || call.in.v.rank() != 3) return {};
   if (call.in.q.dim(0) * call.in.q.dim(1) * call.in.v.dim(2) != site.port.elements()) return {};

@@ -44,7 +44,9 @@ std::vector<Finding> head_map(const Site& site) {
                    name(*of_port), name(*read)),
        "let query head h read key and value head h / (heads / kv_heads)",
        {{"key and value head of each query head", name(*of_port), name(*read)}},
-       0, 0, has_names ? 0 : 1},
+       0,
+       0,
+       has_names ? 0 : 1},
       measure::attend(call->in, wrong), measure::attend(call->in, right))};
 }
 
@@ -57,15 +59,21 @@ std::vector<Finding> causal_mask(const Site& site) {
   for (int64_t ahead = 1; ahead < std::min<int64_t>(n - 1, 16); ++ahead) aheads.push_back(ahead);
   std::vector<Finding> found;
   for (const int64_t ahead : aheads) {
-    const std::string sees = ahead < 0                   ? "the keys before their own alone"
-                             : ahead == measure::kNoMask ? "all keys"
-                                                         : fmt::format("{} keys after their own", ahead);
-    for (Finding& f : with_change(
-             site, [&](AttentionForm& form) { form.ahead = ahead; },
-             {"queries of the reference see " + sees + ", those of the port the keys up to their "
-              "own", "use the reference's mask", {{"keys seen", "up to their own", sees}}},
-             {"queries of the port see " + sees + ", those of the reference the keys up to their "
-              "own", "mask the keys after the query", {{"keys seen", sees, "up to their own"}}})) {
+    const std::string sees = ahead < 0 ? "the keys before their own alone"
+                             : ahead == measure::kNoMask
+                                 ? "all keys"
+                                 : fmt::format("{} keys after their own", ahead);
+    for (Finding& f : with_change(site, [&](AttentionForm& form) { form.ahead = ahead; },
+                                  {"queries of the reference see " + sees +
+                                       ", those of the port the keys up to their "
+                                       "own",
+                                   "use the reference's mask",
+                                   {{"keys seen", "up to their own", sees}}},
+                                  {"queries of the port see " + sees +
+                                       ", those of the reference the keys up to their "
+                                       "own",
+                                   "mask the keys after the query",
+                                   {{"keys seen", sees, "up to their own"}}})) {
       found.push_back(std::move(f));
     }
   }
@@ -87,12 +95,13 @@ std::vector<Finding> sinks(const Site& site) {
     if (name.find("sink") == std::string::npos || name.find(layer) == std::string::npos) continue;
     const Array* stored = site.stored(name);
     if (stored == nullptr || stored->elements() != call->in.q.dim(1)) continue;
-    for (Finding& f : with_change(
-             site, [&](AttentionForm& form) { form.sinks = stored->values; },
-             {"the port leaves out the attention sinks " + name, "pass them to the attention",
-              {{"sinks", "none", name}}},
-             {"the port has sinks that the reference has not", "leave the sinks out",
-              {{"sinks", name, "none"}}})) {
+    for (Finding& f : with_change(site, [&](AttentionForm& form) { form.sinks = stored->values; },
+                                  {"the port leaves out the attention sinks " + name,
+                                   "pass them to the attention",
+                                   {{"sinks", "none", name}}},
+                                  {"the port has sinks that the reference has not",
+                                   "leave the sinks out",
+                                   {{"sinks", name, "none"}}})) {
       found.push_back(std::move(f));
     }
   }
@@ -110,12 +119,13 @@ std::vector<Finding> sink_heads(const Site& site) {
   const auto add = [&](const std::string& order, const std::function<size_t(size_t)>& from) {
     std::vector<double> other;
     for (size_t h = 0; h < n; ++h) other.push_back(sinks[from(h) % n]);
-    for (Finding& f : with_change(
-             site, [&](AttentionForm& form) { form.sinks = other; },
-             {"the reference's sinks are those of the port " + order, "give each head its own sink",
-              {{"sinks", "as stored", order}}},
-             {"the port's sinks are those of the reference " + order,
-              "give each query head its own sink", {{"sinks", order, "as stored"}}})) {
+    for (Finding& f : with_change(site, [&](AttentionForm& form) { form.sinks = other; },
+                                  {"the reference's sinks are those of the port " + order,
+                                   "give each head its own sink",
+                                   {{"sinks", "as stored", order}}},
+                                  {"the port's sinks are those of the reference " + order,
+                                   "give each query head its own sink",
+                                   {{"sinks", order, "as stored"}}})) {
       found.push_back(std::move(f));
     }
   };
@@ -130,12 +140,13 @@ std::vector<Finding> sink_heads(const Site& site) {
 std::vector<Finding> window_side(const Site& site) {
   const auto call = attention_call(site);
   if (!call || call->form.window == 0) return {};
-  return with_change(
-      site, [](AttentionForm& form) { form.window_of = measure::WindowOf::kOldest; },
-      {"the reference's window keeps the oldest keys, the port's the newest",
-       "turn the window round", {{"window of", "newest", "oldest"}}},
-      {"the port's window keeps the oldest keys, the reference's the newest",
-       "turn the window round", {{"window of", "oldest", "newest"}}});
+  return with_change(site, [](AttentionForm& form) { form.window_of = measure::WindowOf::kOldest; },
+                     {"the reference's window keeps the oldest keys, the port's the newest",
+                      "turn the window round",
+                      {{"window of", "newest", "oldest"}}},
+                     {"the port's window keeps the oldest keys, the reference's the newest",
+                      "turn the window round",
+                      {{"window of", "oldest", "newest"}}});
 }
 
 std::vector<Finding> measured_window(const Site& site) {
@@ -146,26 +157,29 @@ std::vector<Finding> measured_window(const Site& site) {
   AttentionForm right = call->form;
   right.window = *window;
   const auto text = [](int64_t w) { return w == 0 ? std::string("none") : std::to_string(w); };
-  const bool has_key = *window == 0 || !config_key_of(site, static_cast<double>(*window), 0).empty();
-  return {with_errors(
-      site,
-      {fmt::format("attention window {} in the port, {} in the reference", text(call->form.window),
-                   text(*window)),
-       fmt::format("attend with window {} in this layer", text(*window)),
-       {{"window", text(call->form.window), text(*window)}},
-       0, 0, has_key ? 0 : 1},
-      call->port(), measure::attend(call->in, right))};
+  const bool has_key =
+      *window == 0 || !config_key_of(site, static_cast<double>(*window), 0).empty();
+  return {with_errors(site,
+                      {fmt::format("attention window {} in the port, {} in the reference",
+                                   text(call->form.window), text(*window)),
+                       fmt::format("attend with window {} in this layer", text(*window)),
+                       {{"window", text(call->form.window), text(*window)}},
+                       0,
+                       0,
+                       has_key ? 0 : 1},
+                      call->port(), measure::attend(call->in, right))};
 }
 
 std::vector<Finding> weighing(const Site& site) {
   std::vector<Finding> found;
   const auto add = [&](measure::Weighing w, const std::string& name) {
-    for (Finding& f : with_change(
-             site, [&](AttentionForm& form) { form.weighing = w; },
-             {"the reference weighs keys by " + name + ", the port by softmax", "use " + name,
-              {{"weights", "softmax", name}}},
-             {"the port weighs keys by " + name + ", the reference by softmax", "use softmax",
-              {{"weights", name, "softmax"}}})) {
+    for (Finding& f : with_change(site, [&](AttentionForm& form) { form.weighing = w; },
+                                  {"the reference weighs keys by " + name + ", the port by softmax",
+                                   "use " + name,
+                                   {{"weights", "softmax", name}}},
+                                  {"the port weighs keys by " + name + ", the reference by softmax",
+                                   "use softmax",
+                                   {{"weights", name, "softmax"}}})) {
       found.push_back(std::move(f));
     }
   };
@@ -180,12 +194,14 @@ std::vector<Finding> precision(const Site& site) {
   std::vector<Finding> found;
   const auto add = [&](auto change, const std::string& what, DType type) {
     const std::string name(dtype_name(type));
-    for (Finding& f : with_change(
-             site, [&](AttentionForm& form) { change(form, type); },
-             {"the reference rounds " + what + " to " + name + ", the port does not",
-              "round there too", {{what, "float32", name}}},
-             {"the port rounds " + what + " to " + name + ", the reference does not",
-              "keep them in float32", {{what, name, "float32"}}})) {
+    for (Finding& f :
+         with_change(site, [&](AttentionForm& form) { change(form, type); },
+                     {"the reference rounds " + what + " to " + name + ", the port does not",
+                      "round there too",
+                      {{what, "float32", name}}},
+                     {"the port rounds " + what + " to " + name + ", the reference does not",
+                      "keep them in float32",
+                      {{what, name, "float32"}}})) {
       found.push_back(std::move(f));
     }
   };
@@ -250,10 +266,12 @@ std::vector<Finding> temperature(const Site& site) {
   const bool has_keys = !config_key_of(site, law->c, 1e-4).empty();
   return {either_way(site, base, with.port(),
                      {"the port leaves out the queries' temperature " + text,
-                      "multiply queries by " + text, {{"temperature", "none", text}},
+                      "multiply queries by " + text,
+                      {{"temperature", "none", text}},
                       has_keys ? 0 : 2},
                      {"the port multiplies queries by " + text + ", the reference does not",
-                      "leave the temperature out here", {{"temperature", text, "none"}},
+                      "leave the temperature out here",
+                      {{"temperature", text, "none"}},
                       has_keys ? 0 : 2})};
 }
 
@@ -264,14 +282,16 @@ std::vector<Finding> slopes(const Site& site) {
   const std::vector<double> usual = measure::alibi_slopes(call->in.q.dim(1));
   const auto add = [&](std::vector<double> other, const std::string& what) {
     if (other == call->form.slopes) return;
-    for (Finding& f : with_change(
-             site, [&](AttentionForm& form) { form.slopes = other; },
-             {"the reference's slopes of ALiBi are " + what, "use these slopes",
-              {{"slope of head 0",
-                call->form.slopes.empty() ? "none" : number_text(call->form.slopes[0]),
-                other.empty() ? "none" : number_text(other[0])}}},
-             {"the port's slopes of ALiBi are " + what + ", not the reference's",
-              "use the reference's slopes", {{"slopes", what, "the reference's"}}})) {
+    for (Finding& f :
+         with_change(site, [&](AttentionForm& form) { form.slopes = other; },
+                     {"the reference's slopes of ALiBi are " + what,
+                      "use these slopes",
+                      {{"slope of head 0",
+                        call->form.slopes.empty() ? "none" : number_text(call->form.slopes[0]),
+                        other.empty() ? "none" : number_text(other[0])}}},
+                     {"the port's slopes of ALiBi are " + what + ", not the reference's",
+                      "use the reference's slopes",
+                      {{"slopes", what, "the reference's"}}})) {
       found.push_back(std::move(f));
     }
   };

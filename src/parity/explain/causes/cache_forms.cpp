@@ -39,11 +39,12 @@ std::vector<Finding> wrong_row(const Site& site) {
           Array copy = sound;
           std::ranges::copy(cache_row(copy, from), to.begin());
         }
-        const std::string what = fmt::format(
-            "{} {} of the cache {}", is_key ? "key" : "value", p,
-            is_empty ? "is empty" : fmt::format("is that of position {}", from));
+        const std::string what =
+            fmt::format("{} {} of the cache {}", is_key ? "key" : "value", p,
+                        is_empty ? "is empty" : fmt::format("is that of position {}", from));
         const auto after = [&](const std::string& side, const std::string& change) {
-          return Words{"in " + side + " " + what, change,
+          return Words{"in " + side + " " + what,
+                       change,
                        {{fmt::format("row {}", p), "its own", is_empty ? "empty" : "another's"}}};
         };
         found.push_back(either_way(site, base, other.port(),
@@ -65,7 +66,8 @@ std::vector<Finding> wrong_length(const Site& site) {
     found.push_back(either_way(
         site, base, other.port(),
         {"the reference's query " + what, "count the cache's rows as the reference does", {}},
-        {"the port's query " + what, "let a query see the rows up to its own",
+        {"the port's query " + what,
+         "let a query see the rows up to its own",
          {{"rows read", what, "up to its own"}}}));
   };
   AttentionCall other = *call;
@@ -90,8 +92,8 @@ std::vector<double> frequencies(const Site& site, int64_t head_dim) {
   const auto width = static_cast<int64_t>(part.value_or(1) * static_cast<double>(head_dim));
   std::vector<double> frequency;
   for (int64_t j = 0; j < width / 2; ++j) {
-    frequency.push_back(std::pow(theta.value_or(1e4),
-                                 -2 * static_cast<double>(j) / static_cast<double>(width)));
+    frequency.push_back(
+        std::pow(theta.value_or(1e4), -2 * static_cast<double>(j) / static_cast<double>(width)));
   }
   return frequency;
 }
@@ -121,7 +123,8 @@ std::vector<Finding> kept_unrotated(const Site& site) {
       found.push_back(either_way(
           site, base, other.port(),
           {"the reference keeps keys " + what, "keep them so", {{"cached keys", "rotated", what}}},
-          {"the port's cache has keys " + what, "write rotated keys to the cache",
+          {"the port's cache has keys " + what,
+           "write rotated keys to the cache",
            {{"cached keys", what, "rotated"}}}));
     }
   }

@@ -7,8 +7,14 @@
 
 namespace lockstep::parity {
 
-/// Constants of ops, by repair.
+/// Constants of ops.
 std::vector<Cause> attribute_causes();
+/// What ops read, and values that are handed on.
+std::vector<Cause> input_causes();
+/// What weights hold.
+std::vector<Cause> weight_causes();
+/// Inputs that ops take in another form than they are given.
+std::vector<Cause> form_causes();
 
 /// By formula, of numbers measured on both sides.
 std::vector<Cause> rotation_causes();

@@ -13,8 +13,8 @@ namespace lockstep::parity {
 namespace {
 
 struct Lookup {
-  std::vector<double> ids;                // that the port was given
-  std::vector<int64_t> port, reference;   // rows that both sides took
+  std::vector<double> ids;               // that the port was given
+  std::vector<int64_t> port, reference;  // rows that both sides took
   Array table;
   bool is_positions = false;
 };
@@ -43,7 +43,8 @@ std::optional<Lookup> lookup_of(const Site& site) {
 Array taken(const Lookup& lookup, const std::vector<int64_t>& rows) {
   Array out = measure::matrix(static_cast<int64_t>(rows.size()), lookup.table.width());
   for (size_t t = 0; t < rows.size(); ++t) {
-    if (rows[t] >= 0) std::copy_n(lookup.table.row(rows[t]), out.width(), out.row(static_cast<int64_t>(t)));
+    if (rows[t] >= 0)
+      std::copy_n(lookup.table.row(rows[t]), out.width(), out.row(static_cast<int64_t>(t)));
   }
   return out;
 }
@@ -94,13 +95,13 @@ std::vector<Finding> shifted_ids(const Site& site) {
       is_shift &= port[static_cast<size_t>(t)] == reference[static_cast<size_t>(t + by)];
     }
     if (!is_shift || port == reference) continue;
-    return {with_errors(
-        site,
-        {fmt::format("the port embeds token t {} {} at place t{}", by > 0 ? '+' : '-', std::abs(by),
-                     by < 0 ? ": a token was put in front" : ""),
-         "feed the reference's ids: look at BOS, the template and special tokens",
-         {{"first id", std::to_string(port[0]), std::to_string(reference[0])}}},
-        taken(*lookup, port), taken(*lookup, reference))};
+    return {
+        with_errors(site,
+                    {fmt::format("the port embeds token t {} {} at place t{}", by > 0 ? '+' : '-',
+                                 std::abs(by), by < 0 ? ": a token was put in front" : ""),
+                     "feed the reference's ids: look at BOS, the template and special tokens",
+                     {{"first id", std::to_string(port[0]), std::to_string(reference[0])}}},
+                    taken(*lookup, port), taken(*lookup, reference))};
   }
   return {};
 }
@@ -128,15 +129,17 @@ std::vector<Finding> logit_cap(const Site& site) {
     const auto number = site.config_number(key);
     const double nominal = number ? *number : cap;
     const std::string text = number_text(nominal);
-    found.push_back(with_errors(
-        site,
-        {port_caps ? "the port caps its logits at " + text + ", the reference does not"
-                   : "the reference caps its logits at " + text + ", the port does not",
-         port_caps ? "leave the cap out" : "cap logits: c tanh(x / c) with c = " + text,
-         {{"cap", port_caps ? text : "none", port_caps ? "none" : text}},
-         0, 0, number ? 0 : 1},
-        port_caps ? capped(site.reference, nominal) : site.port,
-        port_caps ? site.reference : capped(site.port, nominal)));
+    found.push_back(
+        with_errors(site,
+                    {port_caps ? "the port caps its logits at " + text + ", the reference does not"
+                               : "the reference caps its logits at " + text + ", the port does not",
+                     port_caps ? "leave the cap out" : "cap logits: c tanh(x / c) with c = " + text,
+                     {{"cap", port_caps ? text : "none", port_caps ? "none" : text}},
+                     0,
+                     0,
+                     number ? 0 : 1},
+                    port_caps ? capped(site.reference, nominal) : site.port,
+                    port_caps ? site.reference : capped(site.port, nominal)));
   };
   add(site.port, site.reference, false);
   add(site.reference, site.port, true);
@@ -152,13 +155,13 @@ std::vector<Finding> other_cap(const Site& site) {
   for (const double of_port : {*cap / 2, *cap * 2, 30.0, 50.0}) {
     Array plain = site.port;
     for (double& v : plain.values) v = of_port * std::atanh(v / of_port);
-    found.push_back(with_errors(
-        site,
-        {fmt::format("logits are capped at {} in the port, at {} in the reference",
-                     number_text(of_port), number_text(*cap)),
-         "cap at final_logit_softcapping",
-         {{"cap", number_text(of_port), number_text(*cap)}}},
-        capped(plain, of_port), capped(plain, *cap)));
+    found.push_back(
+        with_errors(site,
+                    {fmt::format("logits are capped at {} in the port, at {} in the reference",
+                                 number_text(of_port), number_text(*cap)),
+                     "cap at final_logit_softcapping",
+                     {{"cap", number_text(of_port), number_text(*cap)}}},
+                    capped(plain, of_port), capped(plain, *cap)));
   }
   return best_finding(std::move(found));
 }
@@ -168,12 +171,12 @@ std::vector<Finding> logit_factor(const Site& site) {
   const auto factor =
       measure::whole_factor(site.port, reshaped(site.reference, site.port.shape), site.bar);
   if (!factor || *factor == 0) return {};
-  return {with_errors(site,
-                      {fmt::format("the port's logits are the reference's times {}",
-                                   number_text(*factor)),
-                       "scale logits as the reference does",
-                       {{"factor", number_text(*factor), "1"}}},
-                      measure::scaled(site.reference, *factor), site.reference)};
+  return {with_errors(
+      site,
+      {fmt::format("the port's logits are the reference's times {}", number_text(*factor)),
+       "scale logits as the reference does",
+       {{"factor", number_text(*factor), "1"}}},
+      measure::scaled(site.reference, *factor), site.reference)};
 }
 
 }  // namespace

@@ -32,8 +32,8 @@ Finding with_errors(const Site& site, Finding finding, const Array& wrong, const
 Finding either_way(const Site& site, const Array& base, const Array& other,
                    const Words& reference_has, const Words& port_has) {
   const auto finding_of = [&](const Words& words, const Array& wrong, const Array& right) {
-    return with_errors(
-        site, {words.what, words.change, words.measured, 0, 0, words.n_fitted}, wrong, right);
+    return with_errors(site, {words.what, words.change, words.measured, 0, 0, words.n_fitted},
+                       wrong, right);
   };
   const Finding forth = finding_of(reference_has, base, other);
   const Finding back = finding_of(port_has, other, base);

@@ -50,20 +50,19 @@ std::vector<Finding> epsilon(const Site& site) {
   NormForm right = call->form;
   right.eps = eps->eps;
   const std::string key = config_key_of(site, eps->eps, 1e-3);
-  const bool is_usual = std::ranges::any_of(
-      std::initializer_list<double>{1e-5, 1e-6, 1e-8, 1e-12},
-      [&](double e) { return std::abs(e - eps->eps) <= eps->error; });
-  return {with_errors(
-      site,
-      {fmt::format("epsilon {} in the port, {} +- {:.1g} in the reference{}",
-                   number_text(call->form.eps), number_text(eps->eps), eps->error,
-                   key.empty() ? "" : " (config.json: " + key + ")"),
-       fmt::format("give the norm the epsilon {}", number_text(eps->eps)),
-       {{"epsilon", number_text(call->form.eps), number_text(eps->eps)}},
-       0,
-       0,
-       key.empty() && !is_usual ? 1 : 0},
-      call->port(), measure::norm(call->x, call->weight, call->bias, right))};
+  const bool is_usual =
+      std::ranges::any_of(std::initializer_list<double>{1e-5, 1e-6, 1e-8, 1e-12},
+                          [&](double e) { return std::abs(e - eps->eps) <= eps->error; });
+  return {with_errors(site,
+                      {fmt::format("epsilon {} in the port, {} +- {:.1g} in the reference{}",
+                                   number_text(call->form.eps), number_text(eps->eps), eps->error,
+                                   key.empty() ? "" : " (config.json: " + key + ")"),
+                       fmt::format("give the norm the epsilon {}", number_text(eps->eps)),
+                       {{"epsilon", number_text(call->form.eps), number_text(eps->eps)}},
+                       0,
+                       0,
+                       key.empty() && !is_usual ? 1 : 0},
+                      call->port(), measure::norm(call->x, call->weight, call->bias, right))};
 }
 
 // Another form of the norm, said for both directions.
@@ -71,7 +70,8 @@ std::vector<Finding> other_form(const Site& site, const NormForm& form, const Wo
                                 const Words& port_has) {
   const auto call = norm_call(site);
   if (!call) return {};
-  return {either_way(site, call->port(), measure::norm(call->x, call->weight, call->bias, form), reference_has, port_has)};
+  return {either_way(site, call->port(), measure::norm(call->x, call->weight, call->bias, form),
+                     reference_has, port_has)};
 }
 
 std::vector<Finding> unit_offset(const Site& site) {
@@ -128,11 +128,15 @@ std::vector<Finding> squares(const Site& site) {
     NormForm form = call->form;
     form.squares = other;
     for (Finding& f : other_form(site, form,
-                                 {"the reference takes the " + name + " of squares, the port their "
-                                  "mean", "divide by the root of the " + name + " of squares",
+                                 {"the reference takes the " + name +
+                                      " of squares, the port their "
+                                      "mean",
+                                  "divide by the root of the " + name + " of squares",
                                   {{"squares", "mean", name}}},
-                                 {"the port takes the " + name + " of squares, the reference their "
-                                  "mean", "divide by the root of the mean of squares",
+                                 {"the port takes the " + name +
+                                      " of squares, the reference their "
+                                      "mean",
+                                  "divide by the root of the mean of squares",
                                   {{"squares", name, "mean"}}})) {
       found.push_back(std::move(f));
     }
@@ -147,9 +151,11 @@ std::vector<Finding> weight_missing(const Site& site) {
   NormForm plain = call->form;
   plain.weight_offset = 0;
   return {either_way(site, call->port(), measure::norm(call->x, {}, call->bias, plain),
-                     {"the reference does not multiply by the norm's weight", "leave the weight out",
+                     {"the reference does not multiply by the norm's weight",
+                      "leave the weight out",
                       {{"weight", "multiplied", "none"}}},
-                     {"the port does not multiply by the norm's weight", "multiply by the weight",
+                     {"the port does not multiply by the norm's weight",
+                      "multiply by the weight",
                       {{"weight", "none", "multiplied"}}})};
 }
 
@@ -158,32 +164,30 @@ std::vector<Finding> bias(const Site& site) {
   const SiteStep* step = last_step(site, "layer_norm");
   if (!call || step == nullptr) return {};
   if (!call->bias.values.empty()) {
-    return {either_way(site, call->port(),
-                       measure::norm(call->x, call->weight, {}, call->form),
-                       {"the port adds the norm's bias, the reference does not", "leave it out",
-                        {{"bias", "added", "none"}}},
-                       {"the port leaves out the norm's bias", "add it",
-                        {{"bias", "none", "added"}}})};
+    return {
+        either_way(site, call->port(), measure::norm(call->x, call->weight, {}, call->form),
+                   {"the port adds the norm's bias, the reference does not",
+                    "leave it out",
+                    {{"bias", "added", "none"}}},
+                   {"the port leaves out the norm's bias", "add it", {{"bias", "none", "added"}}})};
   }
   const Operand* weight = step->operand("weight");
   if (weight == nullptr || !weight->name.ends_with("weight")) return {};
   const std::string name = weight->name.substr(0, weight->name.size() - 6) + "bias";
   const Array* stored = site.stored(name);
   if (stored == nullptr || stored->width() != call->x.width()) return {};
-  return {with_errors(site,
-                      {"the port leaves out the norm's bias", "add " + name,
-                       {{"bias", "none", "added"}}},
-                      call->port(),
-                      measure::norm(call->x, call->weight, *stored, call->form))};
+  return {with_errors(
+      site, {"the port leaves out the norm's bias", "add " + name, {{"bias", "none", "added"}}},
+      call->port(), measure::norm(call->x, call->weight, *stored, call->form))};
 }
 
 std::vector<Finding> missing(const Site& site) {
   const auto call = norm_call(site);
   if (!call) return {};
-  return {either_way(site, call->port(), call->x,
-                     {"the reference does not norm here", "leave this norm out",
-                      {{"norm", "yes", "no"}}},
-                     {"the port does not norm here", "apply the norm", {{"norm", "no", "yes"}}})};
+  return {either_way(
+      site, call->port(), call->x,
+      {"the reference does not norm here", "leave this norm out", {{"norm", "yes", "no"}}},
+      {"the port does not norm here", "apply the norm", {{"norm", "no", "yes"}}})};
 }
 
 // Over all heads of a token together, or each alone.
@@ -205,7 +209,8 @@ std::vector<Finding> width(const Site& site) {
     y.shape = call->x.shape;
     for (int64_t r = 0; r < y.rows(); ++r) {
       for (int64_t c = 0; c < own; ++c) {
-        measure::at(y, r, c) *= call->weight.values[static_cast<size_t>(c)] + call->form.weight_offset;
+        measure::at(y, r, c) *=
+            call->weight.values[static_cast<size_t>(c)] + call->form.weight_offset;
       }
     }
     found.push_back(either_way(
@@ -233,10 +238,12 @@ std::vector<Finding> early_rounding(const Site& site) {
   inputs.x = narrow(inputs.x);
   const auto words = [](const std::string& what) {
     return std::pair<Words, Words>{
-        {"the reference rounds " + what + " to bfloat16, the port does not", "round there too",
+        {"the reference rounds " + what + " to bfloat16, the port does not",
+         "round there too",
          {{what, "float32", "bfloat16"}}},
         {"the port rounds " + what + " to bfloat16, the reference does not",
-         "keep it in float32", {{what, "bfloat16", "float32"}}}};
+         "keep it in float32",
+         {{what, "bfloat16", "float32"}}}};
   };
   std::vector<Finding> found;
   const auto add = [&](const Array& other, const std::string& what) {

@@ -55,9 +55,9 @@ std::vector<Finding> partial_sum(const Site& site) {
   const Array whole = p->with_bias(measure::product(p->x, p->weight));
   std::vector<Finding> found;
   const auto add = [&](const Array& other, const std::string& what) {
-    found.push_back(either_way(
-        site, whole, other, part_words("the reference", what, "sum as the reference does"),
-        part_words("the port", what, "reduce once over all ranks")));
+    found.push_back(either_way(site, whole, other,
+                               part_words("the reference", what, "sum as the reference does"),
+                               part_words("the port", what, "reduce once over all ranks")));
   };
   for (const double n : {2.0, 4.0, 8.0}) {
     add(measure::scaled(whole, n), fmt::format("adds the whole up {} times", n));
@@ -97,7 +97,9 @@ std::vector<Finding> scale(const Site& site) {
       {fmt::format("the port's weight is {} times the reference's", number_text(*factor)),
        "apply the weight's scale, or the block's multiplier, once",
        {{"factor of the weight", number_text(*factor), "1"}},
-       0, 0, is_known ? 0 : 1},
+       0,
+       0,
+       is_known ? 0 : 1},
       p->with_bias(measure::scaled(reference, *factor)), p->reference)};
 }
 
@@ -128,14 +130,16 @@ std::vector<Finding> block_scale(const Site& site) {
   const Range rows = differing_columns(*p, site.bar);
   if (rows.begin < 0) return {};
   const Array whole = p->with_bias(measure::product(p->x, p->weight));
-  const Array difference = measure::map(p->port, p->reference, [](double a, double b) { return a - b; });
+  const Array difference =
+      measure::map(p->port, p->reference, [](double a, double b) { return a - b; });
   std::vector<Finding> found;
   for (const int64_t size : {32, 64, 128}) {
     if (rows.begin % size != 0 || rows.end - rows.begin > size) continue;
     const int64_t end = std::min(rows.begin + size, p->weight.rows());
     for (int64_t c = 0; c < p->x.width(); c += size) {
       const int64_t last = std::min(c + size, p->x.width());
-      const Array block = measure::column_range(measure::row_range(p->weight, rows.begin, end), c, last);
+      const Array block =
+          measure::column_range(measure::row_range(p->weight, rows.begin, end), c, last);
       const Array part = measure::product(measure::column_range(p->x, c, last), block);
       double dp = 0, pp = 0;
       for (int64_t r = 0; r < part.rows(); ++r) {
@@ -158,7 +162,9 @@ std::vector<Finding> block_scale(const Site& site) {
                        rows.begin, end - 1, c, last - 1, number_text(1 + dp / pp)),
            "apply the scale of each block of the weight once",
            {{"factor of the block", number_text(1 + dp / pp), "1"}},
-           0, 0, 1},
+           0,
+           0,
+           1},
           other, whole));
     }
   }
@@ -185,12 +191,14 @@ std::vector<Finding> bias_times(const Site& site) {
   const auto with = [&](double n) { return measure::sum(sum, measure::scaled(p->bias, n)); };
   std::vector<Finding> found;
   for (const double n : {-1.0, 0.0, 2.0, 3.0, 4.0, 8.0}) {
-    found.push_back(either_way(
-        site, with(1), with(n),
-        {fmt::format("the reference adds the bias {} times, the port once", n), "add it so often",
-         {{"bias", "once", fmt::format("{} times", n)}}},
-        {fmt::format("the port adds the bias {} times, the reference once", n), "add it once",
-         {{"bias", fmt::format("{} times", n), "once"}}}));
+    found.push_back(
+        either_way(site, with(1), with(n),
+                   {fmt::format("the reference adds the bias {} times, the port once", n),
+                    "add it so often",
+                    {{"bias", "once", fmt::format("{} times", n)}}},
+                   {fmt::format("the port adds the bias {} times, the reference once", n),
+                    "add it once",
+                    {{"bias", fmt::format("{} times", n), "once"}}}));
   }
   return best_finding(std::move(found));
 }
@@ -205,11 +213,12 @@ std::vector<Finding> gate_left_out(const Site& site) {
   for (const std::string& path : site.tap_paths()) {
     const Array* tap = path.starts_with(block) ? site.tap(path) : nullptr;
     if (tap == nullptr || tap->elements() != p->x.elements()) continue;
-    const Array gated = measure::map(p->x, reshaped(*tap, p->x.shape),
-                                     [](double a, double b) { return a * b; });
+    const Array gated =
+        measure::map(p->x, reshaped(*tap, p->x.shape), [](double a, double b) { return a * b; });
     found.push_back(with_errors(site,
                                 {"the reference multiplies by " + path + " before this product",
-                                 "multiply by " + path, {{"gate", "none", path}}},
+                                 "multiply by " + path,
+                                 {{"gate", "none", path}}},
                                 base, p->with_bias(measure::product(gated, p->weight))));
   }
   return best_finding(std::move(found));

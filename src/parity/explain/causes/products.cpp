@@ -67,8 +67,7 @@ std::vector<Finding> bias(const Site& site) {
     if (name.find("bias") == std::string::npos) continue;
     const Array* b = site.stored(name);
     if (b == nullptr || b->elements() != o->port.width()) continue;
-    const double ab =
-        std::inner_product(addend->begin(), addend->end(), b->values.begin(), 0.0);
+    const double ab = std::inner_product(addend->begin(), addend->end(), b->values.begin(), 0.0);
     const double bb =
         std::inner_product(b->values.begin(), b->values.end(), b->values.begin(), 0.0);
     if (bb <= 0 || ab * ab < 0.9 * aa * bb) continue;
@@ -89,7 +88,10 @@ std::vector<Finding> addend(const Site& site) {
   return {with_errors(site,
                       {"the reference adds one vector to every token that the port does not; no "
                        "tensor of the checkpoint is it",
-                       "look for a bias that is made from others", {}, 0, 0,
+                       "look for a bias that is made from others",
+                       {},
+                       0,
+                       0,
                        static_cast<int>(found->size())},
                       o->port, plus(o->port, *found, 1))};
 }
@@ -109,11 +111,13 @@ std::vector<Finding> channel_order(const Site& site) {
       measure::at(made, r, c) = from < 0 ? 0 : measure::at(o->reference, r, from);
     }
   }
-  Finding finding{
-      fmt::format("channels of the port are the reference's in another order: {}",
-                  name.empty() ? "one that has no name" : name),
-      "bring the weight's rows into the order that the code reads", {}, 0, 0,
-      name.empty() ? static_cast<int>(places->size()) : 0};
+  Finding finding{fmt::format("channels of the port are the reference's in another order: {}",
+                              name.empty() ? "one that has no name" : name),
+                  "bring the weight's rows into the order that the code reads",
+                  {},
+                  0,
+                  0,
+                  name.empty() ? static_cast<int>(places->size()) : 0};
   finding.measured = {{"channels", name.empty() ? "permuted" : name, "as stored"}};
   finding.port_error = site.difference(made, site.port);
   return {finding};
@@ -135,13 +139,12 @@ std::vector<Finding> zero_channels(const Site& site) {
     ++n;
   }
   if (n == 0) return {};
-  return {with_errors(
-      site,
-      {fmt::format("{} of {} channels are zero in the port, from {} to {}", n, made.width(), first,
-                   last),
-       "load the whole weight: these rows were never filled",
-       {{"zero channels", std::to_string(n), "0"}}},
-      made, o->reference)};
+  return {with_errors(site,
+                      {fmt::format("{} of {} channels are zero in the port, from {} to {}", n,
+                                   made.width(), first, last),
+                       "load the whole weight: these rows were never filled",
+                       {{"zero channels", std::to_string(n), "0"}}},
+                      made, o->reference)};
 }
 
 // What each run of a head's channels, or each channel, is multiplied with.
@@ -175,12 +178,16 @@ std::vector<Finding> channel_factors(const Site& site) {
         {fmt::format("the port's channels are the reference's times a factor {}{}",
                      width == 1 ? "each" : "a head", scale.empty() ? "" : ": " + scale),
          scale.empty() ? "look for a scale that one side applies" : "apply " + scale + " once",
-         {{"factors", fmt::format("{:.4g}", fmt::join(factors->begin(),
-                                                      factors->begin() + std::min<int64_t>(
-                                                          4, static_cast<int64_t>(factors->size())),
-                                                      ", ")),
+         {{"factors",
+           fmt::format("{:.4g}",
+                       fmt::join(factors->begin(),
+                                 factors->begin() +
+                                     std::min<int64_t>(4, static_cast<int64_t>(factors->size())),
+                                 ", ")),
            "1"}},
-         0, 0, scale.empty() ? static_cast<int>(factors->size()) : 0},
+         0,
+         0,
+         scale.empty() ? static_cast<int>(factors->size()) : 0},
         made, o->reference)};
   }
   return {};

@@ -19,8 +19,8 @@ Array as_rounded(const Array& exact, const Array& rounded_side, DType type, doub
     const double x = exact.values[i], to = measure::rounded(x, type);
     const double there = rounded_side.values[i];
     const double noise = 16 * bar * std::abs(x);
-    const bool is_tie = there == measure::rounded(x - noise, type) ||
-                        there == measure::rounded(x + noise, type);
+    const bool is_tie =
+        there == measure::rounded(x - noise, type) || there == measure::rounded(x + noise, type);
     made.values[i] = is_tie ? there : to;
   }
   return made;
@@ -45,13 +45,13 @@ std::vector<Finding> outcome(const Site& site) {
     const Array& exact = port ? site.reference : site.port;
     const Array& narrow = port ? site.port : site.reference;
     const Array made = as_rounded(exact, narrow, type, site.bar);
-    return {with_errors(
-        site,
-        {fmt::format("{} holds this value in {}, {} in float32", port ? "the port" : "the reference",
-                     name, port ? "the reference" : "the port"),
-         port ? "keep it in float32" : "round it there as the reference does",
-         {{"type", port ? name : "float32", port ? "float32" : name}}},
-        port ? made : site.port, port ? site.reference : made)};
+    return {with_errors(site,
+                        {fmt::format("{} holds this value in {}, {} in float32",
+                                     port ? "the port" : "the reference", name,
+                                     port ? "the reference" : "the port"),
+                         port ? "keep it in float32" : "round it there as the reference does",
+                         {{"type", port ? name : "float32", port ? "float32" : name}}},
+                        port ? made : site.port, port ? site.reference : made)};
   }
   return {};
 }

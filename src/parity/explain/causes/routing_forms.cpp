@@ -31,8 +31,8 @@ struct RouterCall {
 std::optional<RouterCall> router_call(const Site& site) {
   const SiteStep* step = last_step(site, "router_topk");
   if (step == nullptr) return {};
-  RouterCall call{operand_or_empty(site, *step, "logits"), operand_or_empty(site, *step, "bias"),
-                  {}};
+  RouterCall call{
+      operand_or_empty(site, *step, "logits"), operand_or_empty(site, *step, "bias"), {}};
   if (call.logits.values.empty()) return {};
   const Attrs& attrs = step->attrs;
   RouterForm& form = call.form;
@@ -56,7 +56,8 @@ std::vector<Finding> with_change(const Site& site, const Change& change, const W
   if (!call) return {};
   RouterForm other = call->form;
   change(other);
-  const Array base = call->outcome(call->form, site.is_ids), made = call->outcome(other, site.is_ids);
+  const Array base = call->outcome(call->form, site.is_ids),
+              made = call->outcome(other, site.is_ids);
   if (made.values.size() != site.port.values.size()) return {};
   return {either_way(site, base, made, reference_has, port_has)};
 }
@@ -65,7 +66,8 @@ std::vector<Finding> bias_in_weights(const Site& site) {
   const auto call = router_call(site);
   if (!call || call->bias.values.empty()) return {};
   return with_change(site, [](RouterForm& f) { f.biased_weights = true; },
-                     {"the reference's weights include the correction bias", "add it to weights",
+                     {"the reference's weights include the correction bias",
+                      "add it to weights",
                       {{"bias in", "choice", "choice and weights"}}},
                      {"the port's weights include the correction bias",
                       "use the bias for the choice alone",
@@ -77,9 +79,11 @@ std::vector<Finding> bias_ignored(const Site& site) {
   if (!call) return {};
   if (!call->bias.values.empty()) {
     return with_change(site, [](RouterForm& f) { f.biased_choice = false; },
-                       {"the reference chooses experts without the correction bias", "leave it out",
+                       {"the reference chooses experts without the correction bias",
+                        "leave it out",
                         {{"bias in the choice", "yes", "no"}}},
-                       {"the port chooses experts without the correction bias", "add it",
+                       {"the port chooses experts without the correction bias",
+                        "add it",
                         {{"bias in the choice", "no", "yes"}}});
   }
   std::vector<Finding> found;
@@ -93,7 +97,8 @@ std::vector<Finding> bias_ignored(const Site& site) {
     RouterCall with = *call;
     with.bias = *stored;
     found.push_back(with_errors(site,
-                                {"the port chooses experts without " + name, "add it to the scores",
+                                {"the port chooses experts without " + name,
+                                 "add it to the scores",
                                  {{"bias in the choice", "no", "yes"}}},
                                 call->outcome(call->form, site.is_ids),
                                 with.outcome(call->form, site.is_ids)));
@@ -110,17 +115,19 @@ std::vector<Finding> scores(const Site& site) {
                                       "softmax over the chosen", "the logits as they are"};
     return std::string(kNames[static_cast<int>(s)]);
   };
-  for (const Scoring other : {Scoring::kSoftmax, Scoring::kSigmoid, Scoring::kChosenSoftmax,
-                              Scoring::kLogits}) {
+  for (const Scoring other :
+       {Scoring::kSoftmax, Scoring::kSigmoid, Scoring::kChosenSoftmax, Scoring::kLogits}) {
     if (other == call->form.scoring) continue;
     const std::string own = name(call->form.scoring);
     for (Finding& f : with_change(site, [&](RouterForm& form) { form.scoring = other; },
                                   {"the router's scores are " + own + " in the port, " +
                                        name(other) + " in the reference",
-                                   "use " + name(other), {{"scores", own, name(other)}}},
+                                   "use " + name(other),
+                                   {{"scores", own, name(other)}}},
                                   {"the router's scores are " + name(other) + " in the port, " +
                                        own + " in the reference",
-                                   "use " + own, {{"scores", name(other), own}}})) {
+                                   "use " + own,
+                                   {{"scores", name(other), own}}})) {
       found.push_back(std::move(f));
     }
   }
@@ -130,20 +137,22 @@ std::vector<Finding> scores(const Site& site) {
 std::vector<Finding> router_precision(const Site& site) {
   if (site.dtype != "float32") return {};
   return with_change(site, [](RouterForm& f) { f.logits_type = DType::kBFloat16; },
-                     {"the reference rounds the router's logits to bfloat16", "round them too",
+                     {"the reference rounds the router's logits to bfloat16",
+                      "round them too",
                       {{"logits", "float32", "bfloat16"}}},
-                     {"the port rounds the router's logits to bfloat16", "keep them in float32",
+                     {"the port rounds the router's logits to bfloat16",
+                      "keep them in float32",
                       {{"logits", "bfloat16", "float32"}}});
 }
 
 std::vector<Finding> relabelled(const Site& site) {
   if (!site.is_ids || site.geometry.n_experts == 0) return {};
   const Array port = reshaped(site.port, {site.reference.rows(), site.reference.width()});
-  const auto labels =
-      measure::measure_relabelling(site.reference, port, site.geometry.n_experts);
+  const auto labels = measure::measure_relabelling(site.reference, port, site.geometry.n_experts);
   if (!labels) return {};
-  const Array made = measure::map(
-      site.reference, [&](double id) { return static_cast<double>((*labels)[static_cast<size_t>(id)]); });
+  const Array made = measure::map(site.reference, [&](double id) {
+    return static_cast<double>((*labels)[static_cast<size_t>(id)]);
+  });
   // Experts in reverse or rolled have a name; any other order is a table of numbers.
   const auto n = static_cast<int64_t>(labels->size());
   bool is_rolled = true, is_reversed = true;
@@ -162,7 +171,9 @@ std::vector<Finding> relabelled(const Site& site) {
                       {"the port's experts are the reference's " + how,
                        "keep the experts in the checkpoint's order",
                        {{"experts", how, "as stored"}},
-                       0, 0, is_rolled || is_reversed ? 0 : static_cast<int>(n)},
+                       0,
+                       0,
+                       is_rolled || is_reversed ? 0 : static_cast<int>(n)},
                       made, site.reference)};
 }
 
@@ -171,7 +182,8 @@ std::vector<Finding> relabelled(const Site& site) {
 std::vector<Finding> gated_forms(const Site& site) {
   const SiteStep* product = last_step(site, "elementwise");
   const SiteStep* act = site.find("activation");
-  if (product == nullptr || act == nullptr || product->attrs.get_string("fn", "") != "mul") return {};
+  if (product == nullptr || act == nullptr || product->attrs.get_string("fn", "") != "mul")
+    return {};
   const Array gate = operand_or_empty(site, *act, "x");
   Array up = operand_or_empty(site, *product, "b");
   const Operand* b = product->operand("b");
@@ -187,9 +199,11 @@ std::vector<Finding> gated_forms(const Site& site) {
   std::vector<Finding> found;
   const auto add = [&](const measure::GatedForm& other, const std::string& what) {
     found.push_back(either_way(site, made, measure::gated(gate, up, other),
-                               {"the reference's gated block is " + what, "compute it so",
+                               {"the reference's gated block is " + what,
+                                "compute it so",
                                 {{"block", "f(gate) * up", what}}},
-                               {"the port's gated block is " + what, "compute f(gate) * up",
+                               {"the port's gated block is " + what,
+                                "compute f(gate) * up",
                                 {{"block", what, "f(gate) * up"}}}));
   };
   measure::GatedForm form = base;
@@ -213,9 +227,8 @@ std::vector<Finding> gated_forms(const Site& site) {
     if (&f == function) continue;
     add({&f}, std::string(f.name) + "(gate) * up");
   }
-  const auto best = std::ranges::min_element(found, {}, [](const Finding& f) {
-    return std::max(f.port_error, f.reference_error);
-  });
+  const auto best = std::ranges::min_element(
+      found, {}, [](const Finding& f) { return std::max(f.port_error, f.reference_error); });
   return {*best};
 }
 
@@ -230,12 +243,12 @@ std::vector<Finding> activation(const Site& site) {
   const auto* right = measure::measure_function(x, {}, reference, site.bar);
   const auto* wrong = measure::measure_function(x, {}, port, site.bar);
   if (right == nullptr || wrong == nullptr || right == wrong) return {};
-  return {with_errors(site,
-                      {fmt::format("activation {} in the port, {} in the reference", wrong->name,
-                                   right->name),
-                       fmt::format("use {}", right->name),
-                       {{"activation", std::string(wrong->name), std::string(right->name)}}},
-                      measure::map(x, wrong->f), measure::map(x, right->f))};
+  return {with_errors(
+      site,
+      {fmt::format("activation {} in the port, {} in the reference", wrong->name, right->name),
+       fmt::format("use {}", right->name),
+       {{"activation", std::string(wrong->name), std::string(right->name)}}},
+      measure::map(x, wrong->f), measure::map(x, right->f))};
 }
 
 }  // namespace

@@ -56,7 +56,8 @@ std::vector<Finding> multiplier(const Site& site) {
   double weights[2] = {(ya * bb - yb * ab) / determinant, (yb * aa - ya * ab) / determinant};
   int n_fitted = 0;
   std::vector<std::string> said;
-  const double errors[2] = {site.bar * std::sqrt(dot(y, y) / aa), site.bar * std::sqrt(dot(y, y) / bb)};
+  const double errors[2] = {site.bar * std::sqrt(dot(y, y) / aa),
+                            site.bar * std::sqrt(dot(y, y) / bb)};
   for (int i = 0; i < 2; ++i) {
     const std::string name = operand_name(site, i == 0 ? "a" : "b");
     const double nearest = std::round(weights[i]);
@@ -73,13 +74,15 @@ std::vector<Finding> multiplier(const Site& site) {
   }
   if (said.empty()) return {};
   const std::string all = said.size() == 1 ? said[0] : said[0] + " and " + said[1];
-  return {with_errors(site,
-                      {"the reference " + all + ", the port adds both as they are",
-                       "give the sum the reference's multipliers",
-                       {{"multipliers", "1 and 1",
-                         number_text(weights[0]) + " and " + number_text(weights[1])}},
-                       0, 0, n_fitted},
-                      combined(*pair, 1, 1), combined(*pair, weights[0], weights[1]))};
+  return {with_errors(
+      site,
+      {"the reference " + all + ", the port adds both as they are",
+       "give the sum the reference's multipliers",
+       {{"multipliers", "1 and 1", number_text(weights[0]) + " and " + number_text(weights[1])}},
+       0,
+       0,
+       n_fitted},
+      combined(*pair, 1, 1), combined(*pair, weights[0], weights[1]))};
 }
 
 // The reference's outcome is one of the two that the port multiplies.
@@ -93,19 +96,20 @@ std::vector<Finding> gate_missing(const Site& site) {
     const std::string other = operand_name(site, role[0] == 'a' ? "b" : "a");
     found.push_back(with_errors(site,
                                 {"the reference does not multiply by " + other,
-                                 "leave that product out", {{"gated", "yes", "no"}}},
+                                 "leave that product out",
+                                 {{"gated", "yes", "no"}}},
                                 product, kept));
     for (const measure::NamedFunction& f : measure::functions()) {
       if (f.name == "linear") continue;
       const Array& by = role[0] == 'a' ? pair->b : pair->a;
-      const Array right = measure::map(measure::map(kept, f.f), by,
-                                       [](double x, double y) { return x * y; });
-      found.push_back(with_errors(
-          site,
-          {fmt::format("the reference takes {} of {} before it multiplies", f.name,
-                       operand_name(site, role)),
-           fmt::format("apply {} there", f.name), {{"gate", "as it is", std::string(f.name)}}},
-          product, right));
+      const Array right =
+          measure::map(measure::map(kept, f.f), by, [](double x, double y) { return x * y; });
+      found.push_back(with_errors(site,
+                                  {fmt::format("the reference takes {} of {} before it multiplies",
+                                               f.name, operand_name(site, role)),
+                                   fmt::format("apply {} there", f.name),
+                                   {{"gate", "as it is", std::string(f.name)}}},
+                                  product, right));
     }
   }
   const auto best = std::ranges::min_element(found, {}, &Finding::reference_error);
@@ -133,8 +137,8 @@ std::vector<Origin> origins(const Site& site) {
 // The port's outcome is the reference's times one number.
 std::vector<Finding> whole_factor(const Site& site) {
   if (site.is_ids) return {};
-  const auto factor = measure::whole_factor(site.port, reshaped(site.reference, site.port.shape),
-                                            site.bar);
+  const auto factor =
+      measure::whole_factor(site.port, reshaped(site.reference, site.port.shape), site.bar);
   if (!factor || *factor == 0) return {};
   Finding finding;
   double value = *factor;
@@ -146,8 +150,8 @@ std::vector<Finding> whole_factor(const Site& site) {
     from = " (" + origin.text + ")";
     break;
   }
-  finding.what = fmt::format("the port's values are the reference's times {}{}",
-                             number_text(value), from);
+  finding.what =
+      fmt::format("the port's values are the reference's times {}{}", number_text(value), from);
   finding.change = fmt::format("divide by {}: a factor is applied once too often, or left out",
                                number_text(value));
   finding.measured = {{"factor", number_text(value), "1"}};
@@ -157,12 +161,11 @@ std::vector<Finding> whole_factor(const Site& site) {
 // A root of a width as bfloat16 holds it: 55.5 for 55.4256.
 std::vector<Finding> rounded_root(const Site& site) {
   if (site.is_ids || site.dtype != "float32") return {};
-  const auto factor = measure::whole_factor(site.port, reshaped(site.reference, site.port.shape),
-                                            site.bar);
+  const auto factor =
+      measure::whole_factor(site.port, reshaped(site.reference, site.port.shape), site.bar);
   if (!factor || site.geometry.hidden == 0) return {};
   const double root = std::sqrt(static_cast<double>(site.geometry.hidden));
-  const double narrow =
-      bfloat16_to_float(float_to_bfloat16(static_cast<float>(root)));
+  const double narrow = bfloat16_to_float(float_to_bfloat16(static_cast<float>(root)));
   if (narrow == root) return {};
   const bool port_rounds = std::abs(*factor - narrow / root) < number_tolerance(site);
   const bool reference_rounds = std::abs(*factor - root / narrow) < number_tolerance(site);
@@ -181,8 +184,8 @@ std::vector<Finding> rounded_root(const Site& site) {
 
 // A factor a token: one that the reference recorded, or its logistic.
 std::vector<Finding> token_factor(const Site& site) {
-  if (site.is_ids || measure::whole_factor(site.port, reshaped(site.reference, site.port.shape),
-                                           site.bar)) {
+  if (site.is_ids ||
+      measure::whole_factor(site.port, reshaped(site.reference, site.port.shape), site.bar)) {
     return {};
   }
   const int64_t n = site.geometry.n_tokens;
@@ -211,7 +214,10 @@ std::vector<Finding> token_factor(const Site& site) {
           site,
           {fmt::format("the port's tokens are the reference's times {}{}", names[i], path),
            i % 2 == 1 ? "multiply by it: the port leaves it out" : "leave it out",
-           {{"factor of token 0", number_text(factors->front()), "1"}}, 0, 0, 1},
+           {{"factor of token 0", number_text(factors->front()), "1"}},
+           0,
+           0,
+           1},
           made, reference));
     }
   }
@@ -220,7 +226,10 @@ std::vector<Finding> token_factor(const Site& site) {
       site,
       {"the port's tokens are the reference's times a factor each, which no recorded value is",
        "look for what multiplies whole tokens: a gate, a router's weight, a temperature",
-       {{"factor of token 0", number_text(factors->front()), "1"}}, 0, 0, static_cast<int>(n)},
+       {{"factor of token 0", number_text(factors->front()), "1"}},
+       0,
+       0,
+       static_cast<int>(n)},
       made, reference)};
 }
 
@@ -241,7 +250,10 @@ std::vector<Finding> shifted_tokens(const Site& site) {
                         {fmt::format("token t of the port is token t {} {} of the reference",
                                      by > 0 ? '+' : '-', std::abs(by)),
                          "take the rows that belong to the tokens",
-                         {{"shift of tokens", std::to_string(by), "0"}}, 0, 0, 1},
+                         {{"shift of tokens", std::to_string(by), "0"}},
+                         0,
+                         0,
+                         1},
                         made, reference)};
   }
   return {};
@@ -256,7 +268,10 @@ std::vector<Finding> another_value(const Site& site) {
     if (!(distance(*tap, site.port) <= site.bar)) continue;
     return {with_errors(site,
                         {"what the port has here is the reference's " + path,
-                         "compute this value, not that one", {{"value", path, site.path}}, 0, 0,
+                         "compute this value, not that one",
+                         {{"value", path, site.path}},
+                         0,
+                         0,
                          1},
                         *tap, site.reference)};
   }
