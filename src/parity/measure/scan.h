@@ -40,11 +40,11 @@ struct ScanOutcome {
 ScanOutcome scan(const ScanInputs& in, const ScanForm& form);
 
 struct DeltaRuleInputs {
-  Array q, k;           // [tokens, key_heads, key]
-  Array v;              // [tokens, heads, value]
-  Array a, beta;        // [tokens, heads]
+  Array q, k;            // [tokens, key_heads, key]
+  Array v;               // [tokens, heads, value]
+  Array a, beta;         // [tokens, heads]
   Array a_log, dt_bias;  // [heads]
-  Array state;          // [heads, key, value]; empty: zeros
+  Array state;           // [heads, key, value]; empty: zeros
 };
 struct DeltaRuleForm : ScanForm {
   bool normed = true;  // q and k to length 1

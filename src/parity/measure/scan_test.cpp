@@ -14,9 +14,14 @@ Array shaped(std::vector<int64_t> shape, uint64_t seed) {
 }
 
 ScanInputs inputs(int64_t tokens = 6) {
-  return {shaped({tokens, 4, 3}, 1), shaped({tokens, 2, 5}, 2), shaped({tokens, 2, 5}, 3),
-          shaped({tokens, 4}, 4),    shaped({4}, 5),            shaped({4}, 6),
-          shaped({4}, 7),            {}};
+  return {shaped({tokens, 4, 3}, 1),
+          shaped({tokens, 2, 5}, 2),
+          shaped({tokens, 2, 5}, 3),
+          shaped({tokens, 4}, 4),
+          shaped({4}, 5),
+          shaped({4}, 6),
+          shaped({4}, 7),
+          {}};
 }
 
 // The last tokens of `a`, a third of whose rows a token are.
@@ -61,9 +66,9 @@ TEST(Scan, FormsDiffer) {
 }
 
 TEST(DeltaRule, RecallsWhatItWasTaught) {
-  DeltaRuleInputs in{shaped({2, 1, 4}, 1), shaped({2, 1, 4}, 1), shaped({2, 2, 3}, 2),
-                     shaped({2, 2}, 3),    shaped({2, 2}, 4),    shaped({2}, 5),
-                     shaped({2}, 6),       {}};
+  DeltaRuleInputs in{
+      shaped({2, 1, 4}, 1), shaped({2, 1, 4}, 1), shaped({2, 2, 3}, 2), shaped({2, 2}, 3),
+      shaped({2, 2}, 4),    shaped({2}, 5),       shaped({2}, 6),       {}};
   // Decays to nothing, beta 1, q = k: y is v / sqrt(key width).
   for (double& v : in.beta.values) v = 1;
   for (double& v : in.a.values) v = 50;
@@ -92,7 +97,8 @@ TEST(CausalConv, ReadsItsStateBeforeTheFirstToken) {
   EXPECT_GT(distance(causal_conv(x, weight, bias, {}, form), all), 1e-2);
   // One tap further back: the kernel's first is lost, the last is none.
   form.taps = Taps::kOneBack;
-  EXPECT_NEAR(at(causal_conv(x, weight, {}, {}, form), 1, 0), at(x, 0, 0) * at(weight, 0, 3), 1e-12);
+  EXPECT_NEAR(at(causal_conv(x, weight, {}, {}, form), 1, 0), at(x, 0, 0) * at(weight, 0, 3),
+              1e-12);
 }
 
 }  // namespace
