@@ -33,8 +33,7 @@ class ExplainTest : public ::testing::TestWithParam<bool> {
     const std::vector<int32_t> ids = {1,   320, 297, 201, 57, 409, 273, 262, 283, 298, 692, 33,
                                       714, 12,  88,  19,  5,  601, 340, 77,  91,  204, 6,   450};
     parity::dump({&sound}, {parity::plan_prompt(DType::kFloat32, ids, 0, 0, 512)},
-                 {.inputs = GetParam() ? TapInputs::kYes : TapInputs::kNo},
-                 temp_.path() / name);
+                 {.inputs = GetParam() ? TapInputs::kYes : TapInputs::kNo}, temp_.path() / name);
     return recordings_.emplace(name, parity::read_recording(temp_.path() / name)).first->second;
   }
 
