@@ -96,8 +96,8 @@ const Array* value_of(const Site& site, const measure::ScanOutcome& outcome) {
 }
 
 template <class Change>
-std::vector<Finding> changed_scan(const Site& site, const Change& change,
-                                  const std::string& what, const std::string& instead) {
+std::vector<Finding> changed_scan(const Site& site, const Change& change, const std::string& what,
+                                  const std::string& instead) {
   ScanForm own;
   const auto outcome = scan_of(site, own);
   if (!outcome) return {};
@@ -109,9 +109,11 @@ std::vector<Finding> changed_scan(const Site& site, const Change& change,
   const Array& same = value == &base.y ? made.y : value == &base.delta ? made.delta : made.state;
   return {either_way(site, *value, same,
                      {"the reference's scan has " + what + ", the port's " + instead,
-                      "compute it as the reference", {{"scan", instead, what}}},
+                      "compute it as the reference",
+                      {{"scan", instead, what}}},
                      {"the port's scan has " + what + ", the reference's " + instead,
-                      "compute " + instead, {{"scan", what, instead}}})};
+                      "compute " + instead,
+                      {{"scan", what, instead}}})};
 }
 
 void append(std::vector<Finding>& to, std::vector<Finding> more) {
@@ -121,29 +123,34 @@ void append(std::vector<Finding>& to, std::vector<Finding> more) {
 std::vector<Finding> step_bias(const Site& site) {
   std::vector<Finding> found;
   for (const double times : {0.0, 2.0, -1.0}) {
-    append(found, changed_scan(site, [&](ScanForm& f) { f.bias_times = times; },
-                               fmt::format("{} times the bias of dt", times), "the bias once"));
+    append(found, changed_scan(
+                      site, [&](ScanForm& f) { f.bias_times = times; },
+                      fmt::format("{} times the bias of dt", times), "the bias once"));
   }
-  append(found, changed_scan(site, [](ScanForm& f) { f.softplus = false; }, "dt as it is",
-                             "softplus of dt"));
+  append(found,
+         changed_scan(
+             site, [](ScanForm& f) { f.softplus = false; }, "dt as it is", "softplus of dt"));
   return best_finding(std::move(found));
 }
 
 std::vector<Finding> step_bounds(const Site& site) {
   ScanForm own;
   if (!scan_of(site, own) || (own.dt_min == 0 && own.dt_max == 0)) return {};
-  return changed_scan(site, [](ScanForm& f) { f.clamp = false; }, "no bounds of dt", "dt's bounds");
+  return changed_scan(
+      site, [](ScanForm& f) { f.clamp = false; }, "no bounds of dt", "dt's bounds");
 }
 
 std::vector<Finding> skip(const Site& site) {
-  return changed_scan(site, [](ScanForm& f) { f.skip_times = 0; }, "no D x", "D x added");
+  return changed_scan(
+      site, [](ScanForm& f) { f.skip_times = 0; }, "no D x", "D x added");
 }
 
 std::vector<Finding> decay(const Site& site) {
   std::vector<Finding> found;
   const auto add = [&](Decay decay, const std::string& what) {
-    append(found, changed_scan(site, [&](ScanForm& f) { f.decay = decay; }, "a decay of " + what,
-                               "-exp(A_log)"));
+    append(found,
+           changed_scan(
+               site, [&](ScanForm& f) { f.decay = decay; }, "a decay of " + what, "-exp(A_log)"));
   };
   add(Decay::kTwice, "-2 exp(A_log)");
   add(Decay::kRaw, "-A_log");
@@ -155,8 +162,9 @@ std::vector<Finding> old_state(const Site& site) {
   if (site.geometry.first_position == 0) return {};
   std::vector<Finding> found;
   const auto add = [&](OldState state, const std::string& what) {
-    append(found, changed_scan(site, [&](ScanForm& f) { f.old_state = state; }, what,
-                               "the state of the tokens before"));
+    append(found, changed_scan(
+                      site, [&](ScanForm& f) { f.old_state = state; }, what,
+                      "the state of the tokens before"));
   };
   add(OldState::kNone, "an empty state");
   add(OldState::kHalf, "half the state");
@@ -175,8 +183,11 @@ struct ConvCall {
 std::optional<ConvCall> conv_call(const Site& site) {
   const SiteStep* step = last_step(site, "causal_conv");
   if (step == nullptr) return {};
-  ConvCall call{operand_or_empty(site, *step, "x"), operand_or_empty(site, *step, "weight"),
-                operand_or_empty(site, *step, "bias"), state_of(site, *step), {}};
+  ConvCall call{operand_or_empty(site, *step, "x"),
+                operand_or_empty(site, *step, "weight"),
+                operand_or_empty(site, *step, "bias"),
+                state_of(site, *step),
+                {}};
   if (call.x.elements() != site.port.elements() || call.weight.values.empty()) return {};
   call.form.silu = step->attrs.get_string("fn", "none") == "silu";
   return call;
@@ -191,17 +202,20 @@ std::vector<Finding> changed_conv(const Site& site, const Change& change, const 
   change(other);
   return {either_way(site, call->outcome(call->form), call->outcome(other),
                      {"the reference's convolution has " + what + ", the port's " + instead,
-                      "convolve as the reference", {{"convolution", instead, what}}},
+                      "convolve as the reference",
+                      {{"convolution", instead, what}}},
                      {"the port's convolution has " + what + ", the reference's " + instead,
-                      "convolve with " + instead, {{"convolution", what, instead}}})};
+                      "convolve with " + instead,
+                      {{"convolution", what, instead}}})};
 }
 
 std::vector<Finding> conv_taps(const Site& site) {
   std::vector<Finding> found = changed_conv(
       site, [](ConvForm& f) { f.taps = measure::Taps::kReversed; }, "its taps in reverse",
       "its taps as stored");
-  append(found, changed_conv(site, [](ConvForm& f) { f.taps = measure::Taps::kOneBack; },
-                             "its taps one token further back", "its taps as stored"));
+  append(found, changed_conv(
+                    site, [](ConvForm& f) { f.taps = measure::Taps::kOneBack; },
+                    "its taps one token further back", "its taps as stored"));
   return best_finding(std::move(found));
 }
 
@@ -211,8 +225,9 @@ std::vector<Finding> conv_state(const Site& site) {
       site, [](ConvForm& f) { f.old_state = OldState::kNone; }, "an empty state",
       "the state of the tokens before");
   for (const int64_t by : {-1, 1}) {
-    append(found, changed_conv(site, [&](ConvForm& f) { f.state_shift = by; },
-                               "a state that is one token off", "the state of the tokens before"));
+    append(found, changed_conv(
+                      site, [&](ConvForm& f) { f.state_shift = by; },
+                      "a state that is one token off", "the state of the tokens before"));
   }
   return best_finding(std::move(found));
 }
@@ -222,7 +237,8 @@ std::vector<Finding> conv_bias(const Site& site) {
   const SiteStep* step = last_step(site, "causal_conv");
   if (!call || step == nullptr) return {};
   if (!call->bias.values.empty()) {
-    return changed_conv(site, [](ConvForm& f) { f.biased = false; }, "no bias", "its bias");
+    return changed_conv(
+        site, [](ConvForm& f) { f.biased = false; }, "no bias", "its bias");
   }
   const Operand* weight = step->operand("weight");
   if (weight == nullptr || !weight->name.ends_with("weight")) return {};
@@ -231,8 +247,10 @@ std::vector<Finding> conv_bias(const Site& site) {
   if (stored == nullptr || stored->elements() != call->x.width()) return {};
   ConvCall with = *call;
   with.bias = *stored;
-  return {with_errors(site, {"the port's convolution leaves out the bias " + name, "add " + name,
-                             {{"bias", "none", name}}},
+  return {with_errors(site,
+                      {"the port's convolution leaves out the bias " + name,
+                       "add " + name,
+                       {{"bias", "none", name}}},
                       call->outcome(call->form), with.outcome(call->form))};
 }
 
