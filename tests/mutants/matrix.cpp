@@ -224,8 +224,8 @@ std::vector<std::string> Matrix::false_alarms(const std::string& fixture, DType 
 }
 
 std::optional<Matrix::Faulty> Matrix::plant(const Mutant& mutant) const {
-  Faulty faulty;
-  faulty.model = Model::open(test::fixture(mutant.fixture).string(), Registry(), DType::kFloat32);
+  Faulty faulty{
+      Model::open(test::fixture(mutant.fixture).string(), Registry(), DType::kFloat32), {}, {}};
   Plant plant(faulty.model.trace.graph, mutant.magnitude, mutant.seed);
   for (const FaultKind* kind : mutant.kinds) {
     if (kind != mutant.kinds.front()) plant.edit.begin_fault();
