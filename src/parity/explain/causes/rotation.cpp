@@ -332,8 +332,7 @@ std::vector<Finding> scaling(const Site& site) {
         const Named factor = named(site, by, 1e-3);
         return Words{is_ignored
                          ? fmt::format("the reference turns slow pairs up to {} times slower than "
-                                       "plain powers of the base, the port does not (llama3, yarn "
-                                       "or longrope)",
+                                       "plain powers of the base, the port does not",
                                        factor.text)
                          : fmt::format("the port turns slow pairs up to {} times slower than plain "
                                        "powers of the base, the reference does not",
@@ -433,16 +432,16 @@ std::vector<Cause> rotation_causes() {
   constexpr std::string_view kOps = "rope rotary_embedding", kTaps = "q_rot k_rot";
   return {
       {"rotation_style", 1, "pairing of the rotation", "", kOps, kTaps, style},
-      {"rotation_missing", 7, "rotation on one side alone", "", kOps, kTaps, missing},
+      {"rotation_skipped", 7, "rotation on one side alone", "", kOps, kTaps, missing},
       {"rotary_width", 4, "number of rotated channels", "", kOps, kTaps, width},
-      {"rotary_position", 9, "position offset", "", kOps, kTaps, position},
+      {"rotation_offset", 9, "position offset", "", kOps, kTaps, position},
       {"rotation_factor", 13, "attention factor on the rotary tables", "", kOps, kTaps, factor},
       {"rotary_base", 3, "rotary base", "", kOps, kTaps, base},
       {"rotary_exponent", 5, "denominator of the rotary exponents", "", kOps, kTaps, exponent},
       {"rotary_linear", 12, "linear scaling of rotary frequencies", "", kOps, kTaps,
        linear_scaling},
       {"rotary_scaling", 12, "scaling of slow rotary frequencies", "", kOps, kTaps, scaling},
-      {"rotary_sign", 8, "sign of the rotation", "", kOps, kTaps, sign},
+      {"rotation_sign", 8, "sign of the rotation", "", kOps, kTaps, sign},
       {"rotary_table_layout", 8, "layout of the rotary tables", "", kOps, kTaps, order},
       {"rotated_heads", 6, "heads that are rotated", "", kOps, kTaps, heads},
       {"rotary_precision", 11, "precision of rotary angles", "", kOps, kTaps, low_precision},
