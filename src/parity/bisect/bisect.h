@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "client/target.h"
+#include "parity/bisect/feed.h"
 #include "parity/bisect/step_evidence.h"
 #include "parity/diff.h"
 #include "parity/recording.h"
@@ -67,18 +69,27 @@ struct BisectReport {
   const StageResult* first() const noexcept;
 };
 
+/// A server of the OpenAI API that runs while this lives.
+class RunningServer {
+ public:
+  virtual ~RunningServer() = default;
+  virtual client::Target target() const = 0;
+};
+
 /// The model under test, as often as it is needed.
 struct Subject {
   std::filesystem::path folder;
   std::function<Model(DType)> open;
   std::function<std::unique_ptr<Pipeline>(Model, const PipelineOptions&)> start;
+  std::function<std::unique_ptr<RunningServer>(DType)> serve;  // empty: cannot be served
 };
 
 struct BisectOptions {
   int64_t steps = 0;                // generated tokens looked at; 0: all that are recorded
   std::optional<int> prompt;        // only this one
   std::optional<DType> dtype;       // only this one
-  std::optional<Stage> only, last;  // this stage alone; none after this one
+  std::optional<Stage> only;        // this stage alone, and what it is compared with
+  std::optional<client::Target> server;  // somebody else's, instead of engine and own server
 };
 
 /// A text of the reference: a prompt and what it generated greedily after it.
@@ -121,5 +132,24 @@ struct DtypeCase {
   Noise noise;
   bool has_experts = false;
 };
+
+/// Runs the stages in order up to the first that differs, in float32 first. Without greedy text of
+/// two tokens or more in the reference nothing is decided. Throws as the subject's functions do,
+/// kInvalidArgument where an option asks for what the reference lacks.
+BisectReport bisect(const Subject& subject, const Recording& reference,
+                    const BisectOptions& options, ThreadPool& pool);
+
+/// Whose fault the first differing stage is, told by the same stages of another, registered model.
+struct Control {
+  enum class Verdict : uint8_t { kEngine, kPort, kUndecided };
+  Verdict verdict = Verdict::kUndecided;
+  std::string why;
+  BisectReport report;
+};
+std::string_view control_name(Control::Verdict verdict) noexcept;
+/// `control` runs its own made-up text, each stage against that text fed at once: `found` must
+/// have a stage that differs. A difference from the reference alone cannot be controlled so.
+Control run_control(const Subject& subject, const Subject& control, const BisectReport& found,
+                    ThreadPool& pool);
 
 }  // namespace lockstep::parity

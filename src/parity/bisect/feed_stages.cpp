@@ -152,24 +152,29 @@ StageResult teacher_forced_stage(DtypeCase& the_case, const Recording& reference
   return result;
 }
 
-StageResult incremental_stage(DtypeCase& the_case, const Recording& reference, Floors& floors) {
+StageResult incremental_stage(DtypeCase& the_case) {
   StageResult result = stage_of(Stage::kIncremental);
   for (size_t i = 0; i < the_case.texts.size(); ++i) {
     const ReferenceText& text = the_case.texts[i];
-    if (text.n_tokens() < text.n_prompt + 2) {
-      result.not_covered.push_back(
-          fmt::format("{} prompt {}: too few generated tokens", the_case.name, text.prompt));
-      continue;
-    }
+    const Feed feed = feed_by_token(text.n_prompt, text.n_tokens());
+    judge_rows(result, the_case, i, run(the_case, i, feed), probe_of(the_case, i, feed));
+  }
+  return result;
+}
+
+void judge_steps(StageResult& result, DtypeCase& the_case, const Recording& reference,
+                 Floors& floors) {
+  if (the_case.has_experts && the_case.dtype != DType::kFloat32) return;
+  for (size_t i = 0; i < the_case.texts.size(); ++i) {
+    const ReferenceText& text = the_case.texts[i];
     const Feed feed = feed_by_token(text.n_prompt, text.n_tokens());
     const Probe probe = probe_of(the_case, i, feed);
     const TextLogits rows = run(the_case, i, feed);
-    if (!judge_rows(result, the_case, i, rows, probe)) continue;
-    if (the_case.has_experts && the_case.dtype != DType::kFloat32) continue;
-    if (!judge_choices(result, the_case, i, rows, probe) || !the_case.noise.from_reference) continue;
+    if (!judge_choices(result, the_case, i, rows, probe) || !the_case.noise.from_reference) {
+      continue;
+    }
     judge_reference(result, the_case, i, rows, reference, floors, probe);
   }
-  return result;
 }
 
 void batched_feeds(StageResult& result, DtypeCase& the_case) {

@@ -11,11 +11,22 @@ StageResult tokenizer_stage(const Subject& subject, const Recording& reference);
 
 /// `the_case.at_once` against the reference.
 StageResult teacher_forced_stage(DtypeCase& the_case, const Recording& reference, Floors& floors);
-StageResult incremental_stage(DtypeCase& the_case, const Recording& reference, Floors& floors);
+StageResult incremental_stage(DtypeCase& the_case);
+/// Adds to an incremental stage what the reference says of the same steps: its tokens, and logits
+/// where it recorded them.
+void judge_steps(StageResult& result, DtypeCase& the_case, const Recording& reference,
+                 Floors& floors);
 StageResult batched_stage(DtypeCase& the_case, const Subject& subject);
 StageResult chunked_stage(DtypeCase& the_case, const Subject& subject);
 StageResult prefix_cached_stage(DtypeCase& the_case, const Subject& subject);
 StageResult preempted_stage(DtypeCase& the_case, const Subject& subject);
+
+/// Asks the server at `target` for the texts: by ids, with echo, by text, by chat, with stop
+/// strings. Its own server's logits are the subject's, in the case's dtype; of a foreign one the
+/// tokens are judged.
+enum class Server : bool { kForeign, kOwn };
+StageResult served_stage(const DtypeCase& the_case, const std::filesystem::path& folder,
+                         const client::Target& target, Server whose);
 
 /// The parts of the stages that need no engine.
 void batched_feeds(StageResult& result, DtypeCase& the_case);
