@@ -2,10 +2,12 @@
 // and does something else where a step goes on, where a sequence is shared, where one comes back.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -60,6 +62,15 @@ inline std::vector<size_t> nodes_of(const Graph& graph, const std::string& op,
     if (path.ends_with(module)) found.push_back(n);
   }
   return found;
+}
+
+/// Element `i` of a float32 or bfloat16 tensor.
+inline void store_element(void* data, DType dtype, int64_t i, double value) {
+  if (dtype == DType::kFloat32) {
+    static_cast<float*>(data)[i] = static_cast<float>(value);
+  } else {
+    static_cast<uint16_t*>(data)[i] = float_to_bfloat16(static_cast<float>(value));
+  }
 }
 
 inline int32_t* ints(const View& view) { return static_cast<int32_t*>(view.data); }

@@ -118,8 +118,10 @@ struct Noise {
   double total = 0;    // floor of all logits together, relative
   bool from_reference = false;
   /// A choice between logits that are closer than this, in a row of this root mean square, is a
-  /// tie. Two logits with the noise of both sides, four deviations apart.
+  /// tie with the reference. Two logits with the noise of both sides, four deviations apart.
   double tie(double rms) const noexcept { return 4 * 1.4142135623730951 * total * rms; }
+  /// What one logit of such a row may differ by between two ways of feeding.
+  double logit(double rms) const noexcept { return row_bar * rms; }
 };
 
 /// What the stages share: a dtype's pipeline, texts, noise, and the text's logits at once.

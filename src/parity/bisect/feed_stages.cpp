@@ -132,22 +132,23 @@ PipelineOptions pipeline_for(const std::vector<ReferenceText>& texts) {
 
 StageResult teacher_forced_stage(DtypeCase& the_case, const Recording& reference, Floors& floors) {
   StageResult result = stage_of(Stage::kTeacherForced);
+  // What decides experts in low precision is no matter of feeding: diff weighs it.
+  if (the_case.has_experts && the_case.dtype != DType::kFloat32) {
+    result.not_covered.push_back(the_case.name +
+                                 " against the reference: experts, whose ties lockstep diff weighs");
+    return result;
+  }
+  if (!the_case.noise.from_reference) {
+    result.not_covered.push_back(the_case.name +
+                                 " logits against the reference: no floor was recorded");
+  }
   for (size_t i = 0; i < the_case.texts.size(); ++i) {
-    const Feed feed = feed_at_once(the_case.texts[i].n_tokens());
     const TextLogits& rows = the_case.at_once[i];
-    Probe probe{feed.name, {}, {}};
-    // What decides experts in low precision is no matter of feeding: diff weighs it.
-    const bool is_judged = !the_case.has_experts || the_case.dtype == DType::kFloat32;
-    if (is_judged && the_case.noise.from_reference) {
-      ++result.probes;
-      if (!judge_reference(result, the_case, i, rows, reference, floors, probe)) continue;
-    } else {
-      result.not_covered.push_back(
-          fmt::format("{} logits against the reference, prompt {}: {}", the_case.name,
-                      the_case.texts[i].prompt,
-                      is_judged ? "no floor was recorded" : "experts, whose ties lockstep diff weighs"));
-    }
-    if (is_judged) judge_choices(result, the_case, i, rows, probe);
+    const Probe probe{"at once", {}, {}};
+    ++result.probes;
+    const bool same = !the_case.noise.from_reference ||
+                      judge_reference(result, the_case, i, rows, reference, floors, probe);
+    if (same) judge_choices(result, the_case, i, rows, probe);
   }
   return result;
 }

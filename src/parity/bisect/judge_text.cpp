@@ -92,7 +92,7 @@ bool judge_rows(StageResult& result, const DtypeCase& the_case, size_t text,
     const int32_t expected = choice_of(truth[t]), found = choice_of(rows[t]);
     const double margin = double{truth[t][static_cast<size_t>(expected)]} -
                           truth[t][static_cast<size_t>(found)];
-    const bool is_tie = expected == found || margin <= the_case.noise.tie(rms_of(truth[t]));
+    const bool is_tie = expected == found || margin <= the_case.noise.logit(rms_of(truth[t]));
     result.ties += expected != found && is_tie;
     if (difference <= the_case.noise.row_bar && is_tie) continue;
     StageFinding finding =
@@ -185,7 +185,7 @@ bool judge_answer(StageResult& result, const DtypeCase& the_case, size_t text, i
     if (t >= truth.size()) break;
     ++result.tokens;
     const std::vector<float>& row = truth[t];
-    const double noise = the_case.noise.tie(rms_of(row));
+    const double noise = the_case.noise.logit(rms_of(row));
     const int32_t found = answer.tokens[i], expected = choice_of(row);
     double apart = 0;
     if (i < answer.logprobs.size()) {

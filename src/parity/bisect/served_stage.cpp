@@ -245,7 +245,7 @@ class ServedStage {
 
   bool echo_agrees(size_t i, size_t t, const PositionLogprobs& found) {
     const std::vector<float>& row = case_.at_once[i][t - 1];
-    const double noise = case_.noise.tie(rms_of(row));
+    const double noise = case_.noise.logit(rms_of(row));
     for (const TokenLogprob& top : found.top) {
       const double expected = logprob_of(row, top.id);
       if (!is_own_ || std::abs(expected - top.logprob) <= noise) continue;
