@@ -42,7 +42,7 @@ std::vector<StepFault> step_faults() {
       {"PositionOneTooLow", "llama", [](Graph& g) { plant_decode_positions(g, -1); },
        Stage::kIncremental, Kind::kPosition, "model.rotary_emb", "delta -1"},
       {"PositionOneTooHigh", "gpt2", [](Graph& g) { plant_decode_positions(g, 1); },
-       Stage::kIncremental, Kind::kPosition, "transformer.wpe", "differs"},
+       Stage::kIncremental, Kind::kPosition, "transformer.wpe", "delta +1"},
       {"PositionStuck", "llama", plant_stuck_position, Stage::kIncremental, Kind::kPosition,
        "model.rotary_emb", "delta -1"},
       {"StaleTables", "llama",
@@ -55,11 +55,11 @@ std::vector<StepFault> step_faults() {
        [](Graph& g) { plant_unrotated_cache(g, "layers.0.self_attn"); }, Stage::kIncremental,
        Kind::kCache, "model.layers.0.self_attn/k_cache", "before rotation"},
       {"WindowOfConvolution", "mamba2",
-       [](Graph& g) { plant_shifted_window(g, "layers.1.mixer"); }, Stage::kIncremental,
-       Kind::kState, "backbone.layers.1.mixer/conv_state", "relative difference"},
+       [](Graph& g) { plant_shifted_window(g, "layers.1.mixer.conv1d"); }, Stage::kIncremental,
+       Kind::kState, "backbone.layers.1.mixer.conv1d", "leave behind"},
       {"RecurrentState", "mamba2",
        [](Graph& g) { plant_scaled_state(g, "ssd_scan", "layers.2.mixer", 9, 0.5); },
-       Stage::kIncremental, Kind::kState, "backbone.layers.2.mixer/ssm_state", "0.5"},
+       Stage::kIncremental, Kind::kState, "backbone.layers.2.mixer/ssm_state", "leave behind"},
       {"SingleRow", "llama",
        [](Graph& g) { plant_single_row(g, "linear", "layers.2.mlp.down_proj"); },
        Stage::kIncremental, Kind::kCompute, "model.layers.2.mlp.down_proj", "do not"},
@@ -69,8 +69,8 @@ std::vector<StepFault> step_faults() {
        "model.rotary_emb", "delta +1"},
       {"WrongPage", "llama", [](Graph& g) { plant_wrong_page(g, "layers.1.self_attn"); },
        Stage::kPrefixCached, Kind::kCompute, "model.layers.1.self_attn/context", "differs"},
-      {"LostToken", "llama", plant_lost_token, Stage::kPreempted, Kind::kCache,
-       "model.layers.0.self_attn/k_cache", "differ"},
+      {"LostToken", "llama", plant_lost_token, Stage::kPreempted, Kind::kTokens,
+       "model.embed_tokens", "is that of the token at"},
   };
 }
 
@@ -78,7 +78,9 @@ class StepFaultTest : public ::testing::TestWithParam<StepFault> {};
 
 TEST_P(StepFaultTest, IsFoundAtItsStage) {
   const StepFault& fault = GetParam();
+  const size_t n_wrapped = internal::wrapped_ops().size();
   const BisectReport report = run(fault.fixture, fault.plant, prompt_alone(1));
+  ASSERT_GT(internal::wrapped_ops().size(), n_wrapped) << "nothing was planted";
   ASSERT_NE(report.first(), nullptr) << fault.name << " was not found";
   EXPECT_EQ(report.first()->stage, fault.stage) << findings_of(report);
   EXPECT_EQ(report.outcome, parity::Outcome::kDiverged);

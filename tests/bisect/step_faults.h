@@ -8,7 +8,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -323,34 +322,44 @@ inline void plant_wrong_page(Graph& graph, const std::string& module) {
   }
 }
 
-/// A text that comes back whole, longer than its prompt was, has lost its last token: the one
-/// before stands there twice.
+/// A text that comes back whole, one token longer than it had got, token by token, before it gave
+/// way, has lost that token: the one before stands there twice.
 inline void plant_lost_token(Graph& graph) {
-  const ValueId positions = *graph.find_input("@positions");
-  const ValueId offsets = *graph.find_input("@row_offsets");
+  const std::vector<ValueId> more = {*graph.find_input("@positions"),
+                                     *graph.find_input("@row_offsets"),
+                                     *graph.find_input("@page_offsets"),
+                                     *graph.find_input("@pages")};
   for (const size_t n : nodes_of(graph, "embedding")) {
     if (graph.nodes[n].inputs[0] != *graph.find_input("@input_ids")) continue;
-    auto prompts = std::make_shared<std::set<std::vector<int32_t>>>();
+    // First page -> the text there.
+    auto texts = std::make_shared<std::map<int32_t, std::vector<int32_t>>>();
     wrap(graph, n,
-         [prompts](const OpCall& call, const auto& run) {
+         [texts](const OpCall& call, const auto& run) {
            with_copy(call, 0, run, [&](int32_t* ids, int64_t) {
-             const size_t at = call.inputs.size() - 2;
-             for (const StepRows& rows : rows_of(call.inputs[at], call.inputs[at + 1])) {
-               if (rows.begin != 0 || rows.n < 2) continue;
-               const std::vector<int32_t> text(ids + rows.first, ids + rows.first + rows.n);
-               const bool comes_back = std::ranges::any_of(*prompts, [&](const auto& prompt) {
-                 return prompt.size() < text.size() &&
-                        std::equal(prompt.begin(), prompt.end(), text.begin());
-               });
+             const size_t at = call.inputs.size() - 4;
+             const auto rows = rows_of(call.inputs[at], call.inputs[at + 1]);
+             for (size_t s = 0; s < rows.size(); ++s) {
+               const std::vector<int32_t> fed(ids + rows[s].first,
+                                              ids + rows[s].first + rows[s].n);
+               const bool comes_back =
+                   rows[s].begin == 0 && rows[s].n > 2 &&
+                   std::ranges::any_of(*texts, [&](const auto& known) {
+                     return known.second.size() + 1 == fed.size() &&
+                            std::equal(known.second.begin(), known.second.end(), fed.begin());
+                   });
                if (comes_back) {
-                 ids[rows.first + rows.n - 1] = ids[rows.first + rows.n - 2];
-               } else {
-                 prompts->insert(text);
+                 int32_t* last = ids + rows[s].first + rows[s].n - 1;
+                 last[0] = last[-1];
                }
+               const int32_t page =
+                   ints(call.inputs[at + 3])[ints(call.inputs[at + 2])[s]];
+               std::vector<int32_t>& text = (*texts)[page];
+               text.resize(static_cast<size_t>(rows[s].begin));
+               text.insert(text.end(), fed.begin(), fed.end());
              }
            });
          },
-         {positions, offsets});
+         more);
   }
 }
 

@@ -64,7 +64,7 @@ class Bisection {
   bool wanted(Stage stage) const {
     if (options_.only) return stage == *options_.only;
     const bool in_process = stage > Stage::kTeacherForced && stage < Stage::kServed;
-    return !options_.server || !in_process;
+    return stage >= options_.from && (!options_.server || !in_process);
   }
 
   bool open_cases() {
@@ -153,7 +153,9 @@ class Bisection {
     };
     const bool decided = options_.only     ? ran(*options_.only)
                          : options_.server ? ran(Stage::kServed)
-                                           : ran(Stage::kTeacherForced) && ran(Stage::kIncremental);
+                                           : (options_.from > Stage::kTeacherForced ||
+                                              ran(Stage::kTeacherForced)) &&
+                                                 ran(Stage::kIncremental);
     if (decided) report_.outcome = Outcome::kPass;
   }
 

@@ -89,6 +89,7 @@ struct BisectOptions {
   std::optional<int> prompt;        // only this one
   std::optional<DType> dtype;       // only this one
   std::optional<Stage> only;        // this stage alone, and what it is compared with
+  Stage from = Stage::kTokenizer;   // stages before it were judged elsewhere
   std::optional<client::Target> server;  // somebody else's, instead of engine and own server
 };
 

@@ -45,10 +45,8 @@ void generate(DtypeCase& the_case) {
   }
 }
 
-std::vector<DtypeCase> control_cases(const Subject& control, bool with_low, ThreadPool& pool) {
-  const int64_t vocab =
-      control.open(DType::kFloat32).trace.graph.type(
-          control.open(DType::kFloat32).trace.graph.outputs[0].value).shape[-1].count;
+std::vector<DtypeCase> control_cases(const Subject& control, int64_t vocab, bool with_low,
+                                     ThreadPool& pool) {
   Floors floors({}, pool);
   std::vector<DtypeCase> cases;
   cases.push_back(open_case(control, DType::kFloat32, made_up_texts("float32", vocab)));
@@ -106,7 +104,9 @@ Control run_control(const Subject& subject, const Subject& control, const Bisect
   StageResult all;
   all.stage = first->stage;
   const bool in_low = first->findings.front().dtype == "bfloat16";
-  for (DtypeCase& one : control_cases(control, in_low, pool)) {
+  const Graph& graph = other.trace.graph;
+  const int64_t vocab = graph.type(graph.outputs[0].value).shape[-1].count;
+  for (DtypeCase& one : control_cases(control, vocab, in_low, pool)) {
     StageResult part = run_unreferenced(first->stage, one, control);
     all.probes += part.probes;
     all.outcome = std::max(all.outcome, part.outcome);

@@ -30,6 +30,29 @@ Feed cut_behind(const Feed& feed, int64_t token) {
   return cut;
 }
 
+// Whether a step of one token is wrong, or what many tokens leave behind for it: fed one by one
+// from the beginning, a text meets the first alone.
+void weigh_single_steps(DtypeCase& the_case, std::span<const int32_t> ids, int64_t token,
+                        StepEvidence& evidence) {
+  const auto n = static_cast<size_t>(token) + 1;
+  Pipeline& pipeline = *the_case.pipeline;
+  const TextLogits truth =
+      run_feed(pipeline, ids.first(n), feed_at_once(static_cast<int64_t>(n)));
+  const TextLogits found =
+      run_feed(pipeline, ids.first(n), feed_in_chunks(static_cast<int64_t>(n), 1));
+  const bool agrees = !rows_differ(truth.back(), found.back(), the_case.noise.row_bar);
+  if (agrees) {
+    if (pipeline.has_states() && !pipeline.has_pages()) evidence.kind = StepEvidence::Kind::kState;
+    evidence.lines.emplace_back(
+        "fed one by one from the beginning the text is right: what several tokens at once leave "
+        "behind is wrong");
+    evidence.look_at = "what a prefill writes into caches and states for the steps after it";
+  } else {
+    evidence.lines.emplace_back(
+        "fed one by one from the beginning the text is wrong as well: it is the step of one token");
+  }
+}
+
 std::optional<StepEvidence> evidence_of(DtypeCase& the_case, std::span<const int32_t> ids,
                                         const Feed& feed, int64_t token) {
   if (the_case.pipeline->options().n_ranks > 1) return std::nullopt;
@@ -39,8 +62,13 @@ std::optional<StepEvidence> evidence_of(DtypeCase& the_case, std::span<const int
   watch.stop();
   const StepImage* step = watch.step_of(token);
   if (step == nullptr) return std::nullopt;
-  return explain_step(ids, *step, watch.before(step), token, the_case.dtype,
-                      at_once_of(the_case, ids));
+  StepEvidence evidence = explain_step(ids, *step, watch.before(step), token, the_case.dtype,
+                                       at_once_of(the_case, ids));
+  const bool is_step = step->end - step->begin == 1 && feed.steps.front().end > 1;
+  const bool is_open = evidence.kind == StepEvidence::Kind::kCompute ||
+                       evidence.kind == StepEvidence::Kind::kState;
+  if (is_step && is_open) weigh_single_steps(the_case, ids, token, evidence);
+  return evidence;
 }
 
 // Experts that the tokens up to `token` went to, in both feeds.

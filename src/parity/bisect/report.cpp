@@ -20,7 +20,8 @@ std::string wrapped(const std::string& label, const std::string& text) {
     const size_t end = std::min(text.find(' ', begin), text.size());
     const std::string word = text.substr(begin, end - begin);
     if (column + 1 + word.size() > kColumns && column > label.size()) {
-      out += "\n" + std::string(label.size(), ' ');
+      out += '\n';
+      out.append(label.size(), ' ');
       column = label.size();
     } else if (column > label.size()) {
       out += ' ';
@@ -135,8 +136,7 @@ std::string bisect_json(const BisectReport& report, const Control* control,
     }
   }
   const StageResult* first = report.first();
-  std::string verdict(outcome_name(report.outcome));
-  Json out = {{"verdict", verdict},
+  Json out = {{"verdict", outcome_name(report.outcome)},
               {"first_stage", first == nullptr ? Json(nullptr) : Json(stage_name(first->stage))},
               {"covered", {{"probes", probes}, {"tokens", tokens}}},
               {"not_covered", report.not_covered},

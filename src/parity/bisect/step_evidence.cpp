@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "parity/anatomy.h"
 #include "parity/bisect/rotation_shift.h"
 #include "parity/bisect/rows.h"
 
@@ -137,7 +138,7 @@ class Explanation {
 
   bool is_unrotated(const std::string& cache, const std::vector<float>& found, int64_t row) {
     const std::string module = parent_of(cache);
-    const StepImage image = at_once_(row + 1, {row}, module + "/k");
+    const StepImage image = at_once_(row + 1, {row}, module + "/k*");
     const TapRows* key = image.tap(module + "/k");
     return key != nullptr && key->rows.contains(row) &&
            !rows_differ(key->rows.at(row), found, bar_);
@@ -191,7 +192,21 @@ class Explanation {
                                position_, *shift),
                    "where the module takes its positions from once a cache is there");
       }
+      if (tap.is_state) {
+        return say(Kind::kState, tap.path,
+                   fmt::format("{} after the token at {} differs by {:.2g}; what went into it does "
+                               "not",
+                               tap.path, position_, difference),
+                   "what the steps before left in the state, and what one step makes of it");
+      }
       if (const auto other = same_as_row(tap, found)) {
+        if (dissect(tap.path).landmark == Landmark::kEmbedding) {
+          return say(Kind::kTokens, tap.path,
+                     fmt::format("{} of the token at {} is that of the token at {}", tap.path,
+                                 position_, *other),
+                     "who makes the step's ids: the request's tokens, and what is left of them "
+                     "when it goes on");
+        }
         return say(Kind::kPosition, tap.path,
                    fmt::format("{} of the token at {} is that of position {}: delta {:+}", tap.path,
                                position_, *other, *other - position_),
@@ -215,7 +230,7 @@ class Explanation {
 
   // Tables and embeddings by position alone are those of another position, or of none.
   std::optional<int64_t> same_as_row(const TapRows& tap, const std::vector<float>& found) const {
-    const StepImage all = at_once_(step_.end, {}, tap.path);
+    const StepImage all = at_once_(static_cast<int64_t>(text_.size()), {}, tap.path);
     const TapRows* rows = all.tap(tap.path);
     if (rows == nullptr || rows->is_state) return std::nullopt;
     // A token's embedding is also that of the same token elsewhere.

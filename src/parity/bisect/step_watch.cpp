@@ -1,7 +1,6 @@
 #include "parity/bisect/step_watch.h"
 
 #include <algorithm>
-#include <set>
 
 #include "tensor/dtype.h"
 
@@ -84,6 +83,7 @@ StepWatch::StepWatch(Pipeline& pipeline, std::span<const int32_t> text, std::vec
     values.insert(tap.value);
     taps_.push_back(std::move(tap));
   }
+  add_unrotated(values);
   for (const char* name : kStepInputs) {
     if (const auto input = graph_.find_input(name)) values.insert(*input);
   }
@@ -93,6 +93,27 @@ StepWatch::StepWatch(Pipeline& pipeline, std::span<const int32_t> text, std::vec
   values.insert(graph_.outputs[0].value);
   pipeline_.observe({values.begin(), values.end()},
                     [this](ValueId value, const View& view) { see(value, view); });
+}
+
+// What a rotation was given, under the name that a recording has for it.
+void StepWatch::add_unrotated(std::set<ValueId>& values) {
+  std::vector<lockstep::Tap> with_plain;
+  for (lockstep::Tap& tap : taps_) {
+    const Node& node = graph_.node(tap.value);
+    const std::string plain = tap.path.substr(0, tap.path.size() - std::min<size_t>(4, tap.path.size()));
+    const bool is_rotation = tap.path.ends_with("_rot") && node.op != nullptr &&
+                             node.op->name == "rope" &&
+                             std::ranges::find(taps_, plain, &lockstep::Tap::path) == taps_.end();
+    if (is_rotation) {
+      lockstep::Tap before = tap;
+      before.path = plain;
+      before.value = node.inputs[0];
+      values.insert(before.value);
+      with_plain.push_back(std::move(before));
+    }
+    with_plain.push_back(std::move(tap));
+  }
+  taps_ = std::move(with_plain);
 }
 
 void StepWatch::expect(size_t segment, int64_t begin) { expected_ = Place{segment, begin}; }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -65,6 +66,7 @@ class StepWatch {
     size_t segment;
     int64_t begin;
   };
+  void add_unrotated(std::set<ValueId>& values);
   void see(ValueId value, const View& view);
   void finish();
   const Tensor* seen(std::string_view input) const;
