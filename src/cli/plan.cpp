@@ -30,24 +30,12 @@ struct PlanFlags {
 };
 
 nlohmann::json json_of(const port::DonorReport& donor) {
-  nlohmann::json deltas = nlohmann::json::array();
-  for (const port::Delta& d : donor.deltas) {
-    deltas.push_back({{"number", d.number},
-                      {"kind", port::delta_kind_name(d.kind)},
-                      {"part", d.part},
-                      {"reference", d.reference},
-                      {"donor", d.donor},
-                      {"change", d.change},
-                      {"where", d.where},
-                      {"keys", d.keys},
-                      {"tensors", d.tensors}});
-  }
   return {{"slug", donor.slug},
           {"class_name", donor.class_name},
           {"structural", donor.n_structural()},
           {"cosmetic", donor.deltas.size() - donor.n_structural()},
           {"sources_compared", donor.sources_compared},
-          {"deltas", std::move(deltas)}};
+          {"deltas", port::deltas_json(donor.deltas)}};
 }
 
 void print_json(const port::Plan& plan) {

@@ -4,22 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <map>
-#include <memory>
-#include <numeric>
-#include <random>
-#include <set>
 
 #include "lockstep/error.h"
 #include "parity/diff.h"
 #include "parity/replay_values.h"
-#include "runtime/executor.h"
+#include "parity/run_replay.h"
 
 namespace lockstep::parity {
 namespace {
 
-constexpr int64_t kPageSize = 16;
 // Of a value's measured floor. In bfloat16 sound ports are at most 2.7 times theirs (one step's
 // attention; 1.7 times elsewhere, of 10,000 values of seventeen models). In float32, where the
 // floor is one rounding and another order of accumulation makes several, a dot product that cancels
@@ -27,445 +21,60 @@ constexpr int64_t kPageSize = 16;
 constexpr double kFloorFactor = 3, kFloat32Factor = 10;
 // What another order of accumulation makes where nothing cancels; sound ports stay at half.
 constexpr double kFloat32Bar = 1e-6;
-constexpr int64_t kFewElements = 64;
-constexpr int kDrawsOfFew = 8;
 // Of a prefill's tokens, ties that send them to other experts.
 constexpr double kTiedRows = 0.25;
 
-SymbolValues symbols_of(const RunInfo& run) {
-  const auto total = static_cast<int64_t>(run.prompt_ids.size());
-  const int64_t n_new = run.phase == Phase::kDecode ? 1 : total;
-  const int64_t n_pages = (total + kPageSize - 1) / kPageSize;
-  SymbolValues now;
-  now.fill(1);
-  auto set = [&](Symbol symbol, int64_t n) { now[static_cast<size_t>(symbol)] = n; };
-  set(Symbol::kTokens, n_new);
-  set(Symbol::kLogitRows, n_new);
-  set(Symbol::kSequenceOffsets, 2);
-  set(Symbol::kStepPages, n_pages);
-  set(Symbol::kCachePages, n_pages);
-  set(Symbol::kPageSize, kPageSize);
-  return now;
+// Of the share of rows with other ids. Equal scores in low precision are broken either way.
+double ids_bar(const RunInfo& run, const View& ids) {
+  if (run.dtype == "float32") return 0;
+  return std::max(kTiedRows, 1.0 / static_cast<double>(ids.rows()));
 }
 
-TapInfo tap_info(const lockstep::Tap& tap) {
-  TapInfo info;
-  info.path = tap.path;
-  info.role = tap.role == lockstep::Tap::Role::kInput ? TapRole::kInput : TapRole::kOutput;
-  info.index = static_cast<int>(tap.index);
-  info.call = static_cast<int>(tap.call);
-  return info;
+IsolatedTap isolate_value(RunReplay& replay, const RunReplay::Target& target) {
+  const Graph part = cut(replay.graph(), target.value, replay.known());
+  const RunReplay::Caches before = replay.caches_before(part);
+  RunReplay::Caches caches;
+  for (const auto& [name, tensor] : before) caches.emplace(name, Tensor::copy_of(tensor.view()));
+  const Tensor found = replay.execute(part, caches, {});
+  IsolatedTap tap;
+  tap.run = replay.run().info.id;
+  tap.path = target.path;
+  tap.module_class = target.module_class;
+  int64_t n_ops = 0;
+  for (const Node& node : part.nodes) {
+    if (node.kind != NodeKind::kOp || node.op->run == nullptr) continue;
+    ++n_ops;
+    tap.ops += (tap.ops.empty() ? "" : ", ") + std::string(node.op->name);
+  }
+  tap.isolated = difference(found.view(), replay.recorded(target.value));
+  const RunInfo& info = replay.run().info;
+  tap.bar = is_integer(found.view().dtype)
+                ? ids_bar(info, found.view())
+                : isolation_bar(info.dtype, n_ops, replay.response(part, before, found));
+  return tap;
 }
 
-// Whether both have the same rows in the same order: as many elements, and the first dimension
-// (tokens) or, where heads or sequences are apart on one side, the last.
-bool has_rows_of(const View& view, const TensorType& type, const SymbolValues& now) {
-  const auto size = [&](const Dim& dim) {
-    return dim.count * now[static_cast<size_t>(dim.symbol)];
-  };
-  const auto dims = type.shape.dims();
-  return view.elements() == type.shape.elements(now) &&
-         (view.dim(0) == size(dims.front()) || view.dim(-1) == size(dims.back()));
+void replay_run(RunReplay& run, IsolateReport& report) {
+  run.prepare();
+  std::ranges::copy(run.unrecorded(), std::back_inserter(report.not_replayed));
+  const std::map<ValueId, double> accumulated = run.accumulated();
+  for (const RunReplay::Target& target : run.targets()) {
+    try {
+      IsolatedTap tap = isolate_value(run, target);
+      tap.accumulated = accumulated.at(target.value);
+      // A value that is not finite compares false, and is a source.
+      if (!(tap.isolated <= tap.bar)) {
+        tap.verdict = IsolatedTap::Verdict::kSource;
+      } else if (!(tap.accumulated <= tap.bar)) {
+        tap.verdict = IsolatedTap::Verdict::kCarrier;
+      }
+      report.taps.push_back(std::move(tap));
+    } catch (const Error& error) {
+      report.not_replayed.push_back(
+          fmt::format("{} {}: {}", run.run().info.id, target.path, error.message()));
+    }
+  }
 }
-
-// Taps that the reference recorded in rows which are no tokens, told by any of the runs: a router's
-// list that is sorted by expert looks like the port's in a step of one token.
-std::set<std::string> misfits(const Graph& graph, const Recording& reference) {
-  std::set<std::string> found;
-  const std::vector<lockstep::Tap> taps = list_taps(graph, "*", TapInputs::kYes);
-  for (const Run& run : reference.runs) {
-    std::map<std::string, const Tap*> recorded;
-    for (const Tap& tap : run.taps) recorded.emplace(tap_key(tap.info), &tap);
-    const SymbolValues now = symbols_of(run.info);
-    for (const lockstep::Tap& tap : taps) {
-      const auto at = recorded.find(tap_key(tap_info(tap)));
-      if (at == recorded.end() || graph.node(tap.value).kind != NodeKind::kOp) continue;
-      if (!has_rows_of(at->second->view, graph.type(tap.value), now)) found.insert(at->first);
-    }
-  }
-  return found;
-}
-
-// One run of the reference, replayed value by value.
-class RunReplay {
- public:
-  RunReplay(Pipeline& pipeline, const Recording& reference, const std::set<std::string>& misfits,
-            const Run& run, IsolateReport& report)
-      : pipeline_(pipeline),
-        graph_(pipeline.graph()),
-        reference_(reference),
-        misfits_(misfits),
-        run_(run),
-        report_(report) {
-    total_ = static_cast<int64_t>(run.info.prompt_ids.size());
-    n_new_ = run.info.phase == Phase::kDecode ? 1 : total_;
-    n_pages_ = (total_ + kPageSize - 1) / kPageSize;
-    now_ = symbols_of(run.info);
-    for (size_t i = 0; i < graph_.parameters.size(); ++i) {
-      weights_.emplace(graph_.parameters[i].path, pipeline.weights().views()[i]);
-    }
-  }
-
-  void run() {
-    prepare();
-    run_whole();
-    for (const auto& [path, value] : targets_) {
-      try {
-        replay(path, value);
-      } catch (const Error& error) {
-        report_.not_replayed.push_back(
-            fmt::format("{} {}: {}", run_.info.id, path, error.message()));
-      }
-    }
-  }
-
- private:
-  using Caches = std::map<std::string, Tensor>;
-
-  void prepare() {
-    match_calls();
-    find_known();
-    step_data();
-  }
-
-  void set(Symbol symbol, int64_t n) { now_[static_cast<size_t>(symbol)] = n; }
-
-  std::vector<int64_t> shape_of(const TensorType& type) const {
-    std::vector<int64_t> shape;
-    for (const Dim& dim : type.shape.dims()) {
-      shape.push_back(dim.count * now_[static_cast<size_t>(dim.symbol)]);
-    }
-    return shape;
-  }
-
-  // Runs the port on the run's tokens, reporting `values` of its last call.
-  void run_port(const std::vector<ValueId>& values, const Observe& observe) {
-    std::vector<int32_t> ids(run_.info.prompt_ids.begin(), run_.info.prompt_ids.end());
-    Sequence sequence;
-    const auto before = static_cast<size_t>(total_ - n_new_);
-    if (before > 0) pipeline_.prefill(sequence, std::span(ids).first(before));
-    pipeline_.observe(values, observe);
-    const Segment segment{&sequence, std::span(ids).subspan(before), LogitRows::kAll};
-    pipeline_.step({&segment, 1});
-    pipeline_.observe({}, nullptr);
-    pipeline_.release(sequence);
-  }
-
-  // The reference may call a module in another order than the port (it walks a set for Gemma 3's
-  // rotary embedding): calls of one path belong together whose outputs are closest.
-  void match_calls() {
-    std::map<std::string, std::map<int, ValueId>> calls;
-    for (const lockstep::Tap& tap : list_taps(graph_, "*", TapInputs::kNo)) {
-      if (tap.index == 0) calls[tap.path].emplace(static_cast<int>(tap.call), tap.value);
-    }
-    std::erase_if(calls, [](const auto& entry) { return entry.second.size() < 2; });
-    if (calls.empty()) return;
-    std::vector<ValueId> values;
-    for (const auto& [path, by_call] : calls) {
-      for (const auto& [call, value] : by_call) values.push_back(value);
-    }
-    std::map<ValueId, Tensor> seen;
-    run_port(values, [&](ValueId v, const View& rows) { seen[v] = Tensor::copy_of(rows); });
-    for (const auto& [path, by_call] : calls) {
-      for (const auto& [call, value] : by_call) {
-        double least = INFINITY;
-        for (const Tap& tap : run_.taps) {
-          const bool same = tap.info.path == path && tap.info.role == TapRole::kOutput &&
-                            tap.info.index == 0 &&
-                            tap.view.elements() == seen.at(value).view().elements();
-          if (!same) continue;
-          const double distance = difference(seen.at(value).view(), tap.view);
-          if (distance < least) {
-            least = distance;
-            reference_call_[path][call] = tap.info.call;
-          }
-        }
-      }
-    }
-  }
-
-  // As tensors of a dump are named; an input is what comes between two modules.
-  static std::string target_name(const lockstep::Tap& tap) {
-    if (tap.role == lockstep::Tap::Role::kOutput) return tap.path;
-    return tap.path + ":input" + (tap.index > 0 ? fmt::format(".{}", tap.index) : "");
-  }
-
-  // What the reference recorded of a tap of the port; null if nothing.
-  const Tap* recorded_of(const std::map<std::string, const Tap*>& recorded,
-                         const lockstep::Tap& tap) const {
-    TapInfo info = tap_info(tap);
-    if (const auto path = reference_call_.find(tap.path); path != reference_call_.end()) {
-      const auto call = path->second.find(info.call);
-      if (call != path->second.end()) info.call = call->second;
-    }
-    const auto at = recorded.find(tap_key(info));
-    return at == recorded.end() ? nullptr : at->second;
-  }
-
-  // Which values of the port the reference recorded: each is judged once, in order of execution,
-  // under the name of the module it comes out of, or else goes into.
-  void find_known() {
-    std::map<std::string, const Tap*> recorded;
-    for (const Tap& tap : run_.taps) recorded.emplace(tap_key(tap.info), &tap);
-    std::set<ValueId> judged;
-    std::vector<std::pair<std::string, ValueId>> unrecorded;
-    for (const lockstep::Tap& tap : list_taps(graph_, "*", TapInputs::kYes)) {
-      if (graph_.node(tap.value).kind != NodeKind::kOp) continue;
-      const Tap* reference = recorded_of(recorded, tap);
-      if (reference == nullptr || misfits_.contains(tap_key(reference->info))) {
-        if (tap.role == lockstep::Tap::Role::kOutput) {
-          unrecorded.emplace_back(
-              reference == nullptr
-                  ? tap.path + ": the reference did not record it"
-                  : fmt::format("{}: the reference recorded {}, other rows than the port's",
-                                tap.path, to_string(reference->view)),
-              tap.value);
-        }
-        continue;
-      }
-      known_.emplace(tap.value, reference);
-      if (!judged.insert(graph_.storage(tap.value)).second) continue;
-      targets_.emplace_back(target_name(tap), tap.value);
-      classes_[target_name(tap)] = tap.class_name;
-    }
-    for (const auto& [value, tap] : known_) known_values_.insert(value);
-    for (const auto& [what, value] : unrecorded) {
-      if (judged.contains(graph_.storage(value))) continue;
-      report_.not_replayed.push_back(run_.info.id + " " + what);
-    }
-  }
-
-  void step_data() {
-    auto add = [&](const char* name, std::vector<int32_t> values) {
-      Tensor tensor(DType::kInt32, {static_cast<int64_t>(values.size())});
-      std::ranges::copy(values, tensor.data<int32_t>());
-      inputs_.insert_or_assign(name, std::move(tensor));
-    };
-    const auto first = static_cast<int32_t>(total_ - n_new_);
-    std::vector<int32_t> ids(run_.info.prompt_ids.begin() + first, run_.info.prompt_ids.end());
-    std::vector<int32_t> positions(n_new_), rows(n_new_), pages(n_pages_);
-    std::iota(positions.begin(), positions.end(), first);
-    std::iota(rows.begin(), rows.end(), 0);
-    std::iota(pages.begin(), pages.end(), 0);
-    add("@input_ids", std::move(ids));
-    add("@positions", std::move(positions));
-    add("@logit_rows", std::move(rows));
-    add("@pages", std::move(pages));
-    add("@row_offsets", {0, static_cast<int32_t>(n_new_)});
-    add("@page_offsets", {0, static_cast<int32_t>(n_pages_)});
-    add("@state_slots", {0});
-  }
-
-  // The port's own run of the same tokens, for the error that has accumulated.
-  void run_whole() {
-    std::vector<ValueId> values(known_values_.begin(), known_values_.end());
-    run_port(values, [&](ValueId v, const View& rows) {
-      accumulated_[v] = difference(rows, known_.at(v)->view);
-    });
-  }
-
-  const Tap* find_tap(const Run& run, const std::string& path) const {
-    const auto at = std::ranges::find_if(run.taps, [&](const Tap& tap) {
-      return tap.info.path == path && tap.info.role == TapRole::kOutput && tap.info.index == 0;
-    });
-    return at == run.taps.end() ? nullptr : &*at;
-  }
-
-  static Caches copy_of(const Caches& caches) {
-    Caches copies;
-    for (const auto& [name, tensor] : caches) {
-      copies.emplace(name, Tensor::copy_of(tensor.view()));
-    }
-    return copies;
-  }
-
-  // The run that ended where this one begins.
-  const Run* previous() const {
-    const std::vector<int64_t>& ids = run_.info.prompt_ids;
-    for (const Run& run : reference_.runs) {
-      if (run.info.dtype == run_.info.dtype && run.info.attention == run_.info.attention &&
-          run.info.prompt_ids.size() + static_cast<size_t>(n_new_) == ids.size() &&
-          std::equal(run.info.prompt_ids.begin(), run.info.prompt_ids.end(), ids.begin())) {
-        return &run;
-      }
-    }
-    return nullptr;
-  }
-
-  // Earlier tokens of a paged cache [pages, heads, page size, width] from the reference's rows.
-  void fill_pages(Tensor& cache, const Tap& tap) const {
-    const View& to = cache.view();
-    const int64_t heads = to.dim(1), width = to.dim(3);
-    const int64_t n_rows = tap.view.dim(0);
-    const Tensor rows = convert(tap.view, to.dtype, {n_rows, heads, width});
-    const size_t bytes = static_cast<size_t>(width) * dtype_size(to.dtype);
-    for (int64_t row = 0; row < n_rows - n_new_; ++row) {
-      const int64_t position = total_ - n_rows + row;
-      for (int64_t head = 0; head < heads; ++head) {
-        const int64_t at = ((position / kPageSize) * heads + head) * kPageSize;
-        std::copy_n(
-            rows.data<std::byte>() + static_cast<size_t>(row * heads + head) * bytes, bytes,
-            cache.data<std::byte>() + static_cast<size_t>(at + position % kPageSize) * bytes);
-      }
-    }
-  }
-
-  // What the reference recorded of a cache before this step; null if nothing.
-  const Tap* recorded_cache(const CacheInput& input) const {
-    const Run* from = input.kind == LOCKSTEP_CACHE_PAGED ? &run_ : previous();
-    return from == nullptr ? nullptr : find_tap(*from, input.name.substr(1));
-  }
-
-  void fill_cache(Tensor& cache, const CacheInput& input, const Tap& tap) const {
-    const bool paged = input.kind == LOCKSTEP_CACHE_PAGED;
-    const View& to = cache.view();
-    const int64_t wanted = paged ? tap.view.dim(0) * to.dim(1) * to.dim(3) : to.elements();
-    if (tap.view.elements() != wanted) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("{}: expected {}, the reference has {}", input.name, to_string(to),
-                              to_string(tap.view)));
-    }
-    if (paged) {
-      fill_pages(cache, tap);
-    } else {
-      cache = convert(tap.view, to.dtype, {to.shape.begin(), to.shape.begin() + to.rank});
-    }
-  }
-
-  // Caches as they are before this run: the reference's, and what it keeps in another form (it has
-  // no latents) as the same piece of the graph leaves it on the runs before.
-  Caches caches_before(const Graph& part) {
-    Caches caches;
-    bool is_complete = true;
-    for (const CacheInput& input : part.caches) {
-      const TensorType& type = part.nodes[input.node].outputs[0];
-      caches.emplace(input.name, Tensor(type.dtype, shape_of(type)));
-      is_complete = is_complete && recorded_cache(input) != nullptr;
-    }
-    if (n_new_ == total_) return caches;
-    if (!is_complete) replay_before(part, caches);
-    for (const CacheInput& input : part.caches) {
-      const Tap* tap = recorded_cache(input);
-      if (tap != nullptr) fill_cache(caches.at(input.name), input, *tap);
-    }
-    return caches;
-  }
-
-  void replay_before(const Graph& part, Caches& caches) {
-    if (before_ == nullptr) {
-      const Run* run = previous();
-      if (run == nullptr) {
-        throw Error(ErrorCode::kNotFound,
-                    fmt::format("{} was not recorded before this step", part.caches[0].name),
-                    "record the reference with --steps");
-      }
-      before_ = std::make_unique<RunReplay>(pipeline_, reference_, misfits_, *run, before_report_);
-      before_->prepare();
-    }
-    before_->set(Symbol::kCachePages, now_[static_cast<size_t>(Symbol::kCachePages)]);
-    if (before_->n_new_ != before_->total_) before_->replay_before(part, caches);
-    before_->execute(part, caches, Tensor::copy_of);
-  }
-
-  // The one output of `part` on what the reference recorded in this run, each value as `given`
-  // hands it on. Writes the caches.
-  using Given = std::function<Tensor(const View&)>;
-  Tensor execute(const Graph& part, const Caches& caches, const Given& given) {
-    std::vector<View> parameters;
-    for (const Parameter& parameter : part.parameters) {
-      parameters.push_back(weights_.at(parameter.path));
-    }
-    Executor executor(part, parameters, now_);
-    for (const auto& [name, tensor] : caches) executor.bind_input(name, tensor.view());
-    for (const auto& [name, tensor] : inputs_) {
-      if (executor.has_input(name)) executor.bind_input(name, tensor.view());
-    }
-    std::vector<Tensor> bound;
-    for (const auto& [value, tap] : known_) {
-      if (!executor.has_input(value_name(value))) continue;
-      const TensorType& type = graph_.type(value);
-      bound.push_back(convert(given(tap->view).view(), type.dtype, shape_of(type)));
-      executor.bind_input(value_name(value), bound.back().view());
-    }
-    executor.run(now_, pipeline_.context());
-    return Tensor::copy_of(executor.output(0));
-  }
-
-  // How far the value moves when all that it is computed from is rounded once more: root mean
-  // square, relative. Stands for the roundings inside a piece, which the port does not make.
-  double response(const Graph& part, const Caches& caches, const Tensor& found) {
-    // One draw says little of few elements.
-    const int n_draws = found.view().elements() < kFewElements ? kDrawsOfFew : 1;
-    double energy = 0;
-    for (int draw = 0; draw < 2 * n_draws; ++draw) {
-      const Nudge kind = draw % 2 == 0 ? Nudge::kElements : Nudge::kRows;
-      std::mt19937_64 random(static_cast<uint64_t>(draw));
-      Caches moved_caches;
-      for (const auto& [name, tensor] : caches) {
-        moved_caches.emplace(name, nudged(tensor.view(), kind, random));
-      }
-      const Tensor moved =
-          execute(part, moved_caches, [&](const View& view) { return nudged(view, kind, random); });
-      const double by = difference(moved.view(), found.view());
-      // A unit in the last place is sqrt(12) times the root mean square of a rounding.
-      energy += by * by / 12 / n_draws;
-    }
-    return std::isfinite(energy) ? std::sqrt(energy) : 0;
-  }
-
-  void replay(const std::string& path, ValueId target) {
-    const Graph part = cut(graph_, target, known_values_);
-    const Caches caches = caches_before(part);
-    const Tensor found = execute(part, copy_of(caches), Tensor::copy_of);
-    IsolatedTap tap;
-    tap.run = run_.info.id;
-    tap.path = path;
-    tap.module_class = classes_[path];
-    int64_t n_ops = 0;
-    for (const Node& node : part.nodes) {
-      if (node.kind != NodeKind::kOp || node.op->run == nullptr) continue;
-      ++n_ops;
-      tap.ops += (tap.ops.empty() ? "" : ", ") + std::string(node.op->name);
-    }
-    tap.isolated = difference(found.view(), known_.at(target)->view);
-    tap.accumulated = accumulated_.at(target);
-    tap.bar = is_integer(found.view().dtype)
-                  ? ids_bar(found.view())
-                  : isolation_bar(run_.info.dtype, n_ops, response(part, caches, found));
-    // A value that is not finite compares false, and is a source.
-    if (!(tap.isolated <= tap.bar)) {
-      tap.verdict = IsolatedTap::Verdict::kSource;
-    } else if (!(tap.accumulated <= tap.bar)) {
-      tap.verdict = IsolatedTap::Verdict::kCarrier;
-    }
-    report_.taps.push_back(std::move(tap));
-  }
-
-  // Of the share of rows with other ids. Equal scores in low precision are broken either way.
-  double ids_bar(const View& ids) const {
-    if (run_.info.dtype == "float32") return 0;
-    return std::max(kTiedRows, 1.0 / static_cast<double>(ids.rows()));
-  }
-
-  Pipeline& pipeline_;
-  const Graph& graph_;
-  const Recording& reference_;
-  const std::set<std::string>& misfits_;
-  const Run& run_;
-  IsolateReport& report_;
-  int64_t total_ = 0, n_new_ = 0, n_pages_ = 0;
-  SymbolValues now_{};
-  std::map<std::string, View> weights_;
-  std::map<ValueId, const Tap*> known_;
-  std::set<ValueId> known_values_;
-  std::vector<std::pair<std::string, ValueId>> targets_;
-  std::map<std::string, std::string> classes_;
-  std::map<std::string, Tensor> inputs_;
-  std::map<ValueId, double> accumulated_;
-  std::map<std::string, std::map<int, int>> reference_call_;  // by path: the port's -> its
-  std::unique_ptr<RunReplay> before_;  // the run that ended where this begins
-  IsolateReport before_report_;        // of no interest
-};
 
 }  // namespace
 
@@ -489,7 +98,8 @@ IsolateReport isolate(Pipeline& pipeline, const Recording& reference) {
   for (const Run& run : reference.runs) {
     if (run.info.dtype != dtype || run.info.prompt_ids.empty() || run.taps.empty()) continue;
     ++n_runs;
-    RunReplay(pipeline, reference, other_rows, run, report).run();
+    RunReplay replay(pipeline, reference, other_rows, run);
+    replay_run(replay, report);
   }
   if (n_runs == 0) {
     throw Error(ErrorCode::kInvalidArgument,

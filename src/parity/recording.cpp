@@ -223,6 +223,7 @@ Recording read_dump(const fs::path& folder) {
   out.model = json.text_or(root, "model", "");
   out.architecture = json.text_or(root, "architecture", "");
   if (const auto config = json.optional_field(root, "config")) {
+    out.config_json = simdjson::minify(*config);
     out.n_layers = config_layers(*config);
     out.has_experts = config_has_experts(*config);
     out.router.experts =

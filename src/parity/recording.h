@@ -55,6 +55,8 @@ struct Recording {
   int n_layers = 0;
   bool has_experts = false;
   RouterConfig router;
+  /// config.json as the producer resolved it, defaults included; empty where that is not known.
+  std::string config_json;
   std::vector<Run> runs;
   std::vector<GreedyInfo> greedy;
   /// False where the files do not say in which order taps ran.

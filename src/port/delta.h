@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +52,8 @@ std::vector<DonorReport> rank_donors(const ModelFacts& facts, const Registry& re
 /// The same of one architecture.
 DonorReport compare_donor(const ModelFacts& facts, const LockstepArchitecture& donor);
 
+/// A delta as an object: number, kind, part, reference, donor, change, where, keys, tensors.
+nlohmann::ordered_json deltas_json(const std::vector<Delta>& deltas);
 /// deltas.json of a port folder: the donor and its deltas as they were when it was scaffolded.
 void write_deltas(const std::filesystem::path& file, const DonorReport& report);
 /// Throws kInvalidArgument naming file, key, expected and found.

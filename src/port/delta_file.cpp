@@ -86,9 +86,9 @@ std::string_view delta_kind_name(Delta::Kind kind) {
   return kind == Delta::Kind::kStructural ? "structural" : "cosmetic";
 }
 
-void write_deltas(const fs::path& file, const DonorReport& report) {
+ordered_json deltas_json(const std::vector<Delta>& all) {
   ordered_json deltas = ordered_json::array();
-  for (const Delta& d : report.deltas) {
+  for (const Delta& d : all) {
     deltas.push_back({{"number", d.number},
                       {"kind", delta_kind_name(d.kind)},
                       {"part", d.part},
@@ -99,11 +99,15 @@ void write_deltas(const fs::path& file, const DonorReport& report) {
                       {"keys", d.keys},
                       {"tensors", d.tensors}});
   }
+  return deltas;
+}
+
+void write_deltas(const fs::path& file, const DonorReport& report) {
   const ordered_json document = {{"format", kFormat},
                                  {"version", 1},
                                  {"slug", report.slug},
                                  {"class_name", report.class_name},
-                                 {"deltas", std::move(deltas)}};
+                                 {"deltas", deltas_json(report.deltas)}};
   AtomicFile out(file);
   out.write(document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
   out.commit();

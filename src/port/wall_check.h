@@ -65,6 +65,9 @@ void check_kernel_imports(const WallContext& context, Walls& walls);
 void check_tokenizer(const WallContext& context, Walls& walls);
 void check_size(const WallContext& context, Walls& walls);
 
+inline bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 /// "a, b and 3 more".
 std::string listed(const std::vector<std::string>& names, size_t n_shown = 3);
 

@@ -15,10 +15,6 @@ namespace {
 using Kind = ConfigFile::Kind;
 using Level = Wall::Level;
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
 bool contains_any(std::string_view text, std::span<const std::string_view> parts) {
   return std::ranges::any_of(parts, [&](std::string_view part) { return contains(text, part); });
 }

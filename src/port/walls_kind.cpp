@@ -12,10 +12,6 @@ namespace {
 using Kind = ConfigFile::Kind;
 using Level = Wall::Level;
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
 // Shapes that do not fit come before what the port itself said.
 std::string last_reason(const std::string& refusal) {
   constexpr std::string_view kThen = "and then: ";

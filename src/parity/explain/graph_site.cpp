@@ -1,0 +1,314 @@
+#include "parity/explain/graph_site.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "lockstep/error.h"
+#include "parity/explain/edit.h"
+#include "parity/explain/roles.h"
+#include "parity/replay_values.h"
+
+namespace lockstep::parity {
+namespace {
+
+bool has_exact(const Array& array, DType dtype) {
+  if (dtype == DType::kFloat32) return true;
+  if (dtype != DType::kBFloat16) return false;
+  return std::ranges::all_of(array.values, [](double x) {
+    const auto narrow = static_cast<float>(x);
+    const uint16_t bits = float_to_bfloat16(narrow);
+    return load_element(&bits, DType::kBFloat16, 0) == static_cast<double>(narrow);
+  });
+}
+
+// As dtype (float32, bfloat16 or int32).
+Tensor to_tensor(const Array& array, DType dtype) {
+  const View view = make_view(array.values.data(), DType::kFloat64, array.shape);
+  return convert(view, dtype, array.shape);
+}
+
+// "name" of a recorded tap, as RunReplay names the port's.
+std::string tap_name(const TapInfo& info) {
+  std::string name = info.path;
+  if (info.call > 0) name += fmt::format("#{}", info.call);
+  const char* role = info.role == TapRole::kInput ? ":input" : info.index > 0 ? ":output" : "";
+  name += role;
+  return info.index > 0 ? name + fmt::format(".{}", info.index) : name;
+}
+
+// A geometry from the first op that says it.
+void read_heads(const Graph& graph, Geometry& geometry) {
+  for (const Node& node : graph.nodes) {
+    if (node.op == nullptr || node.op->name != "attention") continue;
+    const Shape& q = graph.type(node.inputs[0]).shape;
+    geometry.n_heads = q[1].count;
+    geometry.head_dim = q[2].count;
+    geometry.n_kv_heads = graph.type(node.inputs[1]).shape[1].count;
+    return;
+  }
+}
+
+int layer_of(std::string_view path) {
+  for (size_t begin = 0; begin < path.size();) {
+    const size_t end = std::min(path.find_first_of("./:", begin), path.size());
+    const std::string_view part = path.substr(begin, end - begin);
+    const bool is_number =
+        !part.empty() && std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
+    if (is_number && begin > 0) return std::stoi(std::string(part));
+    begin = end + 1;
+  }
+  return -1;
+}
+
+}  // namespace
+
+PortFacts::PortFacts(Pipeline& pipeline, const Recording& reference)
+    : pipeline_(pipeline),
+      config_({reference.config_json, pipeline.model().files.config.text()}) {
+  read_geometry();
+}
+
+void PortFacts::read_geometry() {
+  const auto first = [&](std::initializer_list<const char*> keys) -> int64_t {
+    for (const char* key : keys) {
+      if (const auto value = config_.number(key)) return static_cast<int64_t>(*value);
+    }
+    return 0;
+  };
+  geometry_.hidden = first({"hidden_size", "n_embd", "d_model"});
+  geometry_.n_layers = first({"num_hidden_layers", "n_layer", "n_layers", "num_layers"});
+  geometry_.vocabulary = first({"vocab_size"});
+  geometry_.n_heads = first({"num_attention_heads", "n_head", "n_heads"});
+  geometry_.n_kv_heads = first({"num_key_value_heads", "num_attention_heads", "n_head"});
+  geometry_.head_dim = first({"head_dim"});
+  geometry_.n_experts = first({"num_local_experts", "num_experts", "n_routed_experts"});
+  geometry_.experts_per_token =
+      first({"num_experts_per_tok", "num_experts_per_token", "moe_top_k"});
+  read_heads(pipeline_.graph(), geometry_);
+}
+
+const Array* PortFacts::stored(const std::string& name) {
+  const auto known = stored_.find(name);
+  if (known != stored_.end()) return known->second.get();
+  const Checkpoint& checkpoint = pipeline_.model().files.checkpoint;
+  const TensorEntry* entry = checkpoint.find(name);
+  if (entry == nullptr) return nullptr;
+  auto array = std::make_unique<Array>(to_array(checkpoint.view(*entry)));
+  return stored_.emplace(name, std::move(array)).first->second.get();
+}
+
+const Array* PortFacts::weight(const std::string& path) {
+  const auto known = weights_.find(path);
+  if (known != weights_.end()) return known->second.get();
+  const std::vector<Parameter>& parameters = pipeline_.graph().parameters;
+  const auto at = std::ranges::find(parameters, path, &Parameter::path);
+  if (at == parameters.end()) return nullptr;
+  const View& view = pipeline_.weights().views()[static_cast<size_t>(at - parameters.begin())];
+  auto array = std::make_unique<Array>(to_array(view));
+  return weights_.emplace(path, std::move(array)).first->second.get();
+}
+
+GraphSite::GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Target& target,
+                     const IsolatedTap& tap)
+    : facts_(facts),
+      replay_(replay),
+      target_(target.value),
+      part_(cut(replay.graph(), target.value, replay.known())),
+      caches_(replay.caches_before(part_)) {
+  const RunInfo& info = replay.run().info;
+  run = info.id;
+  dtype = info.dtype;
+  path = target.path;
+  module_class = target.module_class;
+  phase = info.phase;
+  ids = info.prompt_ids;
+  const View positions_view = replay.step_data().at("@positions").view();
+  for (const double p : to_array(positions_view).values) {
+    positions.push_back(static_cast<int64_t>(p));
+  }
+  geometry = facts.geometry();
+  geometry.n_tokens = static_cast<int64_t>(positions.size());
+  geometry.first_position = positions.empty() ? 0 : positions.front();
+  geometry.layer = layer_of(path);
+  for (const Tap& recorded : replay.run().taps) {
+    const std::string name = tap_name(recorded.info);
+    if (recorded_.emplace(name, &recorded).second) tap_order_.push_back(name);
+  }
+  for (const ValueId& value : replay.known()) {
+    known_by_name_.emplace(replay.name_of(value), value);
+    names_of_inputs_.emplace(value_name(value), replay.name_of(value));
+  }
+  make_steps();
+  run_port();
+  reference = to_array(convert(replay.recorded(target.value),
+                               is_ids ? DType::kInt32 : DType::kFloat32, port.shape)
+                           .view());
+  bar = tap.bar;
+  effect = difference(port, reference);
+}
+
+void GraphSite::make_steps() {
+  for (uint32_t n = 0; n < part_.nodes.size(); ++n) {
+    const Node& node = part_.nodes[n];
+    if (node.kind != NodeKind::kOp || node.op->run == nullptr) continue;
+    SiteStep step;
+    step.op = node.op->name;
+    step.attrs = node.attrs;
+    step.node = n;
+    const std::vector<std::string> roles = roles_of(step.op, node.inputs.size());
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      step.operands.push_back(operand_of(node.inputs[i], roles[i]));
+    }
+    step_of_node_[n] = static_cast<int>(steps.size());
+    steps.push_back(std::move(step));
+  }
+}
+
+Operand GraphSite::operand_of(const ValueId& input, std::string role) const {
+  Operand operand;
+  operand.role = std::move(role);
+  for (const Dim& dim : part_.type(input).shape.dims()) {
+    operand.shape.push_back(dim.count * replay_.symbols()[static_cast<size_t>(dim.symbol)]);
+  }
+  const ValueId source = part_.storage(input);
+  const Node& node = part_.node(source);
+  operand.name = node.name;
+  if (node.kind == NodeKind::kOp) {
+    operand.kind = Operand::Kind::kStep;
+    operand.step = step_of_node_.at(source.node);
+    operand.output = source.output;
+  } else if (node.kind == NodeKind::kParameter) {
+    operand.kind = Operand::Kind::kWeight;
+    const auto at = std::ranges::find(part_.parameters, source.node, &Parameter::node);
+    if (at != part_.parameters.end()) operand.name = at->path;
+  } else if (const auto known = names_of_inputs_.find(node.name); known != names_of_inputs_.end()) {
+    operand.kind = Operand::Kind::kKnown;
+    operand.name = known->second;
+  } else {
+    operand.kind = caches_.contains(node.name) ? Operand::Kind::kCache : Operand::Kind::kStepData;
+  }
+  return operand;
+}
+
+void GraphSite::run_port() {
+  RunReplay::Feed feed;
+  for (const SiteStep& step : steps) {
+    for (uint32_t i = 0; i < part_.nodes[step.node].outputs.size(); ++i) {
+      feed.observed.push_back({step.node, i});
+    }
+  }
+  feed.observe = [&](ValueId v, const View& view) {
+    step_values_[{step_of_node_.at(v.node), v.output}] = to_array(view);
+  };
+  const Tensor found = replay_.execute(part_, copy_of_caches(), feed);
+  is_ids = is_integer(found.view().dtype);
+  port = to_array(found.view());
+}
+
+RunReplay::Caches GraphSite::copy_of_caches() const {
+  RunReplay::Caches copies;
+  for (const auto& [name, tensor] : caches_) {
+    copies.emplace(name, Tensor::copy_of(tensor.view()));
+  }
+  return copies;
+}
+
+const Array* GraphSite::base_value(const Operand& operand) const {
+  if (operand.kind == Operand::Kind::kWeight) return facts_.weight(operand.name);
+  if (operand.kind == Operand::Kind::kStep) {
+    const auto at = step_values_.find({operand.step, operand.output});
+    return at == step_values_.end() ? nullptr : &at->second;
+  }
+  const std::string key = fmt::format("{} {}", static_cast<int>(operand.kind), operand.name);
+  const auto held = values_.find(key);
+  if (held != values_.end()) return &held->second;
+  View view;
+  if (operand.kind == Operand::Kind::kKnown) {
+    const auto at = known_by_name_.find(operand.name);
+    if (at != known_by_name_.end()) view = replay_.recorded(at->second);
+  } else if (operand.kind == Operand::Kind::kCache) {
+    view = caches_.at(operand.name).view();
+  } else if (replay_.step_data().contains(operand.name)) {
+    view = replay_.step_data().at(operand.name).view();
+  }
+  if (view.data == nullptr) return nullptr;
+  return &values_.emplace(key, to_array(view)).first->second;
+}
+
+const Array* GraphSite::value(const Operand& operand) const {
+  const Array* base = base_value(operand);
+  if (base == nullptr || base->shape == operand.shape || operand.shape.empty()) return base;
+  const std::string key = fmt::format("{} {} {}.{} [{}]", static_cast<int>(operand.kind),
+                                      operand.name, operand.step, operand.output,
+                                      fmt::join(operand.shape, ","));
+  const auto held = values_.find(key);
+  if (held != values_.end()) return &held->second;
+  return &values_.emplace(key, reshaped(*base, operand.shape)).first->second;
+}
+
+std::optional<Array> GraphSite::replay(const Change& change) const {
+  try {
+    Graph part = part_;
+    RunReplay::Feed feed;
+    for (const auto& [weight_path, values] : change.weights) {
+      const auto at = std::ranges::find(part.parameters, weight_path, &Parameter::path);
+      if (at == part.parameters.end()) return std::nullopt;
+      DType& dtype = part.nodes[at->node].outputs[0].dtype;
+      if (!has_exact(values, dtype)) dtype = DType::kFloat32;
+      feed.weights.emplace(weight_path, to_tensor(values, dtype));
+    }
+    for (const auto& [name, values] : change.known) {
+      const bool is_data = replay_.step_data().contains(name);
+      feed.known.emplace(name, to_tensor(values, is_data ? DType::kInt32 : DType::kFloat32));
+    }
+    if (change.graph) change.graph(part);
+    if (!retype(part)) return std::nullopt;
+    Array found = to_array(replay_.execute(part, copy_of_caches(), feed).view());
+    return found.values.size() == reference.values.size() ? std::optional(std::move(found))
+                                                           : std::nullopt;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+const Array* GraphSite::tap(const std::string& tap_path) const {
+  const auto held = taps_.find(tap_path);
+  if (held != taps_.end()) return &held->second;
+  const auto at = recorded_.find(tap_path);
+  if (at == recorded_.end()) return nullptr;
+  return &taps_.emplace(tap_path, to_array(at->second->view)).first->second;
+}
+
+std::vector<std::string> GraphSite::tap_paths() const { return tap_order_; }
+
+std::vector<std::string> GraphSite::stored_names() const {
+  std::vector<std::string> names;
+  for (const TensorEntry& entry : facts_.pipeline().model().files.checkpoint.tensors()) {
+    names.push_back(entry.name);
+  }
+  return names;
+}
+
+std::vector<std::string> GraphSite::weight_paths() const {
+  std::vector<std::string> paths;
+  for (const Parameter& parameter : facts_.pipeline().graph().parameters) {
+    paths.push_back(parameter.path);
+  }
+  return paths;
+}
+
+std::optional<double> GraphSite::config_number(std::string_view key) const {
+  return facts_.config().number(key);
+}
+
+std::optional<std::string> GraphSite::config_text(std::string_view key) const {
+  return facts_.config().text(key);
+}
+
+std::vector<std::pair<std::string, double>> GraphSite::config_numbers() const {
+  return facts_.config().numbers();
+}
+
+}  // namespace lockstep::parity
