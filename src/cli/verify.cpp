@@ -5,11 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/scratch_folder.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
@@ -26,27 +25,6 @@ struct VerifyOptions {
   int tier = 6;
   bool strict = false;
   bool json = false;
-};
-
-// A folder for the port's dump, removed at the end.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "lockstep-verify-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) {
-      throw Error(ErrorCode::kUnavailable, pattern + ": cannot be created", "check TMPDIR");
-    }
-    path_ = pattern;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::filesystem::path dump() const { return path_ / "dump"; }
-
- private:
-  std::filesystem::path path_;
 };
 
 // The report ends in what to do after a diff; a verification goes on itself.
@@ -98,9 +76,9 @@ std::string figures_of(const parity::DiffReport& report,
 int verify(const VerifyOptions& options) {
   const parity::Recording reference = parity::read_recording(options.reference);
   Pipelines pipelines(options.model, reference);
-  const ScratchFolder scratch;
-  parity::dump(pipelines.all(), pipelines.sequences(), {}, scratch.dump());
-  const parity::Recording port = parity::read_recording(scratch.dump());
+  const ScratchFolder scratch("lockstep-verify");
+  parity::dump(pipelines.all(), pipelines.sequences(), {}, scratch.path() / "dump");
+  const parity::Recording port = parity::read_recording(scratch.path() / "dump");
   ThreadPool pool(options.model.threads);
   parity::DiffOptions diff_options;
   diff_options.strict = options.strict;

@@ -34,7 +34,7 @@ std::string_view outcome_name(Outcome outcome) noexcept {
 }
 
 bool DiffReport::refused(std::string_view code) const noexcept {
-  return std::any_of(findings.begin(), findings.end(), [&](const Finding& f) {
+  return std::any_of(findings.begin(), findings.end(), [&](const DiffFinding& f) {
     return f.level == Level::kRefusal && f.code == code;
   });
 }
@@ -101,7 +101,7 @@ class Differ {
     for (RunDiff& run : report_.runs) check_run(run, report_);
     check_across_runs(report_);
     const bool readable = std::none_of(report_.findings.begin(), report_.findings.end(),
-                                       [](const Finding& f) { return f.level == Level::kRefusal; });
+                                       [](const DiffFinding& f) { return f.level == Level::kRefusal; });
     if (readable && !options_.validate_only) {
       for (RunDiff& run : report_.runs) {
         check_false_cliffs(run, pool_, report_);

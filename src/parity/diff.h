@@ -109,7 +109,7 @@ struct RunDiff {
 enum class Level : uint8_t { kInfo, kWatch, kDiverged, kRefusal };
 std::string_view level_name(Level level) noexcept;
 
-struct Finding {
+struct DiffFinding {
   Level level = Level::kInfo;
   std::string code;  // "nonfinite", "layer_index_shift", ...
   std::string run, tap;
@@ -131,7 +131,7 @@ struct DiffReport {
   bool valid = false;  // no refusal
   bool strict = false, validate_only = false;
   std::vector<RunDiff> runs;
-  std::vector<Finding> findings;  // refusals first
+  std::vector<DiffFinding> findings;  // refusals first
   Coverage covered;
   std::vector<std::string> not_covered;
   uint64_t bytes = 0;  // read from both sides

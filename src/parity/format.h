@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 namespace lockstep::parity {
 
@@ -16,5 +17,7 @@ std::string elided(const std::string& text, size_t width);
 std::string printable(std::string text);
 /// Words of `text` in lines of at most kReportColumns, each after the first indented by `indent`.
 std::string wrapped(const std::string& text, size_t indent);
+/// "0-3, 5": ascending numbers, neighbours joined.
+std::string ranges_of(const std::vector<int>& numbers);
 
 }  // namespace lockstep::parity

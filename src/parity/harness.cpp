@@ -165,7 +165,7 @@ void check_rows(const RunDiff& run, DiffReport& report) {
 
 void refuse(DiffReport& report, std::string code, const std::string& run, const std::string& tap,
             std::string message) {
-  Finding finding{Level::kRefusal, std::move(code), run, tap, std::move(message), ""};
+  DiffFinding finding{Level::kRefusal, std::move(code), run, tap, std::move(message), ""};
   finding.way_out = way_out(finding.code);
   report.findings.push_back(std::move(finding));
 }

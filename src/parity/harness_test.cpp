@@ -28,7 +28,7 @@ class Harness : public ::testing::Test {
     EXPECT_EQ(c.report.outcome, Outcome::kUndecided) << c.findings();
     EXPECT_TRUE(c.refused(code)) << c.findings();
     EXPECT_EQ(c.find("diverged"), nullptr) << c.findings();
-    for (const Finding& f : c.report.findings) {
+    for (const DiffFinding& f : c.report.findings) {
       if (f.level == Level::kRefusal) {
         EXPECT_EQ(f.code, code) << c.findings();
         EXPECT_FALSE(f.way_out.empty());

@@ -112,8 +112,9 @@ class Text {
     std::string text = fmt::format(
         "{:<30} {:>8} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>5}", elided(name, kTapWidth),
         cosine(m), short_number(rel), short_number(m.mean_abs()), short_number(m.max_abs),
-        fmt::format("{}/{}", m.max_place.token, m.max_place.channel), short_number(m.max_place.reference),
-        short_number(m.max_place.port), tap.floor ? fmt::format("{:.2g}", tap.ratio) : "-");
+        fmt::format("{}/{}", m.max_place.token, m.max_place.channel),
+        short_number(m.max_place.reference), short_number(m.max_place.port),
+        tap.floor ? fmt::format("{:.2g}", tap.ratio) : "-");
     if (tap.judgement == Judgement::kDiverged) text = coloured(text, 31);
     if (tap.judgement == Judgement::kWatch) text = coloured(text, 33);
     line(text);
@@ -138,8 +139,8 @@ class Text {
         fmt::format(
             "  logits: {} of {} positions choose the same token, top-{} overlap {:.4g} %, KL "
             "mean {}, max {} at {}; smallest margin of the reference {} at {}",
-            r.same_top1, r.rows, kTopK, 100 * r.top_k_overlap, short_number(r.kl_mean), short_number(r.kl_max),
-            run.first_logit_row + r.kl_max_row, short_number(r.min_margin),
+            r.same_top1, r.rows, kTopK, 100 * r.top_k_overlap, short_number(r.kl_mean),
+            short_number(r.kl_max), run.first_logit_row + r.kl_max_row, short_number(r.min_margin),
             run.first_logit_row + r.min_margin_row),
         4));
     int told = 0;
@@ -147,7 +148,8 @@ class Text {
       if (told++ == 3) break;
       line(fmt::format("    position {}: reference {} port {}, margin {} ({})",
                        run.first_logit_row + flip.row, flip.reference_id, flip.port_id,
-                       short_number(flip.margin), flip.tie ? "a tie within the noise" : "not a tie"));
+                       short_number(flip.margin),
+                       flip.tie ? "a tie within the noise" : "not a tie"));
     }
   }
 
@@ -180,8 +182,9 @@ class Text {
         [&](size_t a, size_t b) { return all[a].relative_l2() > all[b].relative_l2(); });
     order.insert(order.end(), rest.begin(), rest.begin() + static_cast<ptrdiff_t>(worst));
     for (const size_t t : order) {
-      line(fmt::format("    {:>8} {:>9} {:>10.6g} {:>9} {:>9}", t, short_number(all[t].relative_l2()),
-                       all[t].alpha(), short_number(all[t].residual()), short_number(all[t].max_abs)));
+      line(fmt::format("    {:>8} {:>9} {:>10.6g} {:>9} {:>9}", t,
+                       short_number(all[t].relative_l2()), all[t].alpha(),
+                       short_number(all[t].residual()), short_number(all[t].max_abs)));
     }
   }
 
@@ -194,15 +197,16 @@ class Text {
     line(fmt::format("    {:>8} {:>9} {:>10} {:>9}", "channel", "rel L2", "scale", "share"));
     for (size_t i = 0; i < n; ++i) {
       const ChannelMetrics& c = worst[i];
-      line(fmt::format("    {:>8} {:>9} {:>10.6g} {:>7.1f} %", c.channel, short_number(c.relative_l2()),
-                       c.alpha(), 100 * c.dd / std::max(tap.metrics.sums.dd, 1e-300)));
+      line(fmt::format("    {:>8} {:>9} {:>10.6g} {:>7.1f} %", c.channel,
+                       short_number(c.relative_l2()), c.alpha(),
+                       100 * c.dd / std::max(tap.metrics.sums.dd, 1e-300)));
     }
   }
 
   void findings() {
     if (report_.findings.empty()) return;
     line("");
-    for (const Finding& f : report_.findings) {
+    for (const DiffFinding& f : report_.findings) {
       std::string head = fmt::format("{} {}", level_name(f.level), f.code);
       if (f.level >= Level::kDiverged) head = coloured(head, 31);
       std::string where = f.run;

@@ -121,7 +121,7 @@ std::string report_json(const Recording& reference, const Recording& port,
                 {"float32_logits", kFloat32LogitsBar},
                 {"strict", report.strict}}},
               {"runs", Json::array()}};
-  for (const Finding& f : report.findings) {
+  for (const DiffFinding& f : report.findings) {
     out["findings"].push_back({{"level", level_name(f.level)},
                                {"code", f.code},
                                {"run", f.run},

@@ -17,8 +17,8 @@
 
 namespace lockstep::parity {
 
-/// Taps that the reference recorded in rows which are no tokens, told by any of the runs: a router's
-/// list that is sorted by expert looks like the port's in a step of one token.
+/// Taps that the reference recorded in rows which are no tokens, told by any of the runs: a
+/// router's list that is sorted by expert looks like the port's in a step of one token.
 std::set<std::string> misfits(const Graph& graph, const Recording& reference);
 
 class RunReplay {
@@ -33,7 +33,7 @@ class RunReplay {
   /// What a piece is fed instead of what the reference recorded.
   struct Feed {
     std::function<Tensor(const View&)> given = Tensor::copy_of;  // each recorded value as handed on
-    std::map<std::string, Tensor> weights;                      // by parameter path
+    std::map<std::string, Tensor> weights;                       // by parameter path
     std::map<std::string, Tensor> known;  // by name_of(), or that of step data
     std::vector<ValueId> observed;        // of the piece
     Observe observe;
@@ -61,8 +61,9 @@ class RunReplay {
   /// As the port holds it; none of that path gives no data.
   View weight(const std::string& path) const;
 
-  /// How far each recorded value is off in the port's own run of the same tokens.
-  std::map<ValueId, double> accumulated();
+  /// How far each recorded value is off in the port's own run of the same tokens. `port` is a
+  /// recording of it; what it lacks, or all (nullptr), is run.
+  std::map<ValueId, double> accumulated(const Recording* port = nullptr);
 
   /// Caches as they are before this run: the reference's, and what it keeps in another form (it has
   /// no latents) as the same piece of the graph leaves it on the runs before.
@@ -89,6 +90,7 @@ class RunReplay {
   void add_logits();
   void make_step_data();
   const Run* previous() const;
+  std::map<ValueId, double> accumulated_in(const Recording& port) const;
   void fill_pages(Tensor& cache, const Tap& tap) const;
   const Tap* recorded_cache(const CacheInput& input) const;
   void fill_cache(Tensor& cache, const CacheInput& input, const Tap& tap) const;

@@ -194,14 +194,14 @@ struct Compared {
   bool refused(std::string_view code) const { return report.refused(code); }
   std::string findings() const {
     std::string out(outcome_name(report.outcome));
-    for (const Finding& f : report.findings) {
+    for (const DiffFinding& f : report.findings) {
       out.append("\n").append(level_name(f.level)).append(" ").append(f.code);
       out.append(" ").append(f.tap).append(": ").append(f.message);
     }
     return out;
   }
-  const Finding* find(std::string_view code) const {
-    for (const Finding& f : report.findings) {
+  const DiffFinding* find(std::string_view code) const {
+    for (const DiffFinding& f : report.findings) {
       if (f.code == code) return &f;
     }
     return nullptr;

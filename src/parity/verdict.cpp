@@ -383,11 +383,11 @@ class Decision {
   void outcome(bool complete) {
     auto& findings = report_.findings;
     std::stable_sort(findings.begin(), findings.end(),
-                     [](const Finding& a, const Finding& b) { return a.level > b.level; });
+                     [](const DiffFinding& a, const DiffFinding& b) { return a.level > b.level; });
     report_.valid = findings.empty() || findings.front().level != Level::kRefusal;
     if (!report_.valid) {
       // Whatever differs may be the recording's fault: no operator is blamed.
-      std::erase_if(findings, [](const Finding& f) { return f.level == Level::kDiverged; });
+      std::erase_if(findings, [](const DiffFinding& f) { return f.level == Level::kDiverged; });
       report_.outcome = Outcome::kUndecided;
       return;
     }
@@ -396,7 +396,7 @@ class Decision {
       return;
     }
     const bool diverged = std::any_of(findings.begin(), findings.end(),
-                                      [](const Finding& f) { return f.level == Level::kDiverged; });
+                                      [](const DiffFinding& f) { return f.level == Level::kDiverged; });
     report_.outcome = diverged   ? Outcome::kDiverged
                       : complete ? Outcome::kPass
                                  : Outcome::kUndecided;

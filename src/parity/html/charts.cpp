@@ -114,7 +114,8 @@ std::string row_of_cells(const std::string& label, const std::vector<Cell>& cell
 }
 
 const char* kLegend =
-    "<p class=\"legend\"><i class=\"key h0\"></i> within the floor <i class=\"key h1\"></i> watched "
+    "<p class=\"legend\"><i class=\"key h0\"></i> within the floor <i class=\"key h1\"></i> "
+    "watched "
     "<i class=\"key h2\"></i> diverged <i class=\"key h3\"></i> 10 <i class=\"key h4\"></i> 100 "
     "<i class=\"key h5\"></i> 1000 times and more <i class=\"key hx\"></i> not judged</p>\n";
 
@@ -135,8 +136,8 @@ std::string row_labels(const std::vector<DepthRow>& rows, double row_height, con
     if (middle - kLine / 2 < free_from && !is_end && !marked) continue;
     if (middle - kLine / 2 < free_from && i > 0) continue;
     free_from = middle + kLine / 2;
-    out += fmt::format("<span class=\"{}\" style=\"top:{:.2f}px\">{}</span>",
-                       marked ? "at" : "", middle, escape_html(rows[i].label));
+    out += fmt::format("<span class=\"{}\" style=\"top:{:.2f}px\">{}</span>", marked ? "at" : "",
+                       middle, escape_html(rows[i].label));
   }
   return out;
 }
@@ -172,7 +173,8 @@ void add_token_columns(std::vector<std::pair<size_t, int64_t>>& columns, size_t 
                        size_t n_cells, int64_t first, int64_t n) {
   const int64_t step = std::max<int64_t>(1, n / 5);
   for (int64_t t = 0; t < n; t += t + step >= n && t + 1 < n ? n - 1 - t : step) {
-    columns.emplace_back(column + static_cast<size_t>(t * static_cast<int64_t>(n_cells) / n), first + t);
+    columns.emplace_back(column + static_cast<size_t>(t * static_cast<int64_t>(n_cells) / n),
+                         first + t);
   }
 }
 
@@ -295,9 +297,11 @@ struct Point {
   double x, value;
 };
 
-std::string polyline(const char* class_name, const std::vector<Point>& points, const LogAxis& axis) {
+std::string polyline(const char* class_name, const std::vector<Point>& points,
+                     const LogAxis& axis) {
   std::string at;
-  for (const Point& point : points) at += fmt::format("{:.2f},{:.2f} ", point.x, axis.y(point.value));
+  for (const Point& point : points)
+    at += fmt::format("{:.2f},{:.2f} ", point.x, axis.y(point.value));
   return fmt::format("<polyline class=\"{}\" points=\"{}\"/>\n", class_name, at);
 }
 
@@ -386,8 +390,9 @@ std::string curve_html(const RunDiff& run, const Marks& marks) {
     out += dot("d", curve.g[i], axis, curve.labels[i] + ": " + short_number(curve.g[i].value));
   }
   out += "</svg>\n<div></div><div class=\"axis\">" + axis_labels(curve.columns) + "</div></div>\n";
-  out += "<p class=\"legend\"><i class=\"line g\"></i> error in the whole run "
-         "<i class=\"line f\"></i> floor <i class=\"key band\"></i> up to three times the floor";
+  out +=
+      "<p class=\"legend\"><i class=\"line g\"></i> error in the whole run "
+      "<i class=\"line f\"></i> floor <i class=\"key band\"></i> up to three times the floor";
   if (!curve.isolated.empty()) {
     out += " <i class=\"ring\"></i> worst of that depth on the reference's inputs";
   }
