@@ -54,8 +54,11 @@ class Extraction {
     return std::move(to_);
   }
 
-  // `nodes` ascend, so that what one reads is there before it.
-  Graph of_nodes(const std::set<uint32_t>& nodes, ValueId target) {
+  // `nodes` ascend, so that what one reads is there before it. A node may be needed for one of its
+  // results while another is known.
+  Graph of_nodes(const std::set<uint32_t>& nodes, ValueId target, std::set<ValueId> known) {
+    known.erase(target);
+    known_ = std::move(known);
     for (const uint32_t n : nodes) {
       copy_op(n);
       to_.nodes.back().call = kNoCall;
@@ -108,7 +111,9 @@ class Extraction {
     Node node = from_.nodes[n];
     for (ValueId& input : node.inputs) input = map(input);
     const auto id = static_cast<uint32_t>(to_.nodes.size());
-    for (uint32_t i = 0; i < node.outputs.size(); ++i) mapped_[{n, i}] = {id, i};
+    for (uint32_t i = 0; i < node.outputs.size(); ++i) {
+      if (!known_.contains({n, i})) mapped_[{n, i}] = {id, i};
+    }
     new_index_[n] = id;
     to_.nodes.push_back(std::move(node));
   }
@@ -147,6 +152,7 @@ class Extraction {
   std::map<ValueId, ValueId> mapped_;
   std::map<ValueId, std::string> argument_names_;
   std::map<uint32_t, uint32_t> new_index_;  // op nodes only
+  std::set<ValueId> known_;                 // of ops, and to stay inputs
 };
 
 }  // namespace
@@ -188,7 +194,7 @@ Graph cut(const Graph& graph, ValueId target, const std::set<ValueId>& known) {
       }
     }
   }
-  return Extraction(graph).of_nodes(nodes, target);
+  return Extraction(graph).of_nodes(nodes, target, known);
 }
 
 std::vector<Tap> list_taps(const Graph& graph, std::string_view pattern, TapInputs with_inputs) {

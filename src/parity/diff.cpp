@@ -100,8 +100,9 @@ class Differ {
     report_unmatched();
     for (RunDiff& run : report_.runs) check_run(run, report_);
     check_across_runs(report_);
-    const bool readable = std::none_of(report_.findings.begin(), report_.findings.end(),
-                                       [](const DiffFinding& f) { return f.level == Level::kRefusal; });
+    const bool readable =
+        std::none_of(report_.findings.begin(), report_.findings.end(),
+                     [](const DiffFinding& f) { return f.level == Level::kRefusal; });
     if (readable && !options_.validate_only) {
       for (RunDiff& run : report_.runs) {
         check_false_cliffs(run, pool_, report_);

@@ -46,6 +46,7 @@ IsolatedTap isolate_value(RunReplay& replay, const RunReplay::Target& target) {
     ++n_ops;
     tap.ops += (tap.ops.empty() ? "" : ", ") + std::string(node.op->name);
   }
+  if (n_ops == 0) tap.ops = "nothing";
   tap.isolated = difference(found.view(), replay.recorded(target.value));
   const RunInfo& info = replay.run().info;
   tap.bar = is_integer(found.view().dtype)

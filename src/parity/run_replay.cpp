@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 #include <random>
+#include <tuple>
 
 #include "lockstep/error.h"
 #include "parity/replay_values.h"
@@ -17,6 +18,8 @@ namespace {
 constexpr int64_t kPageSize = 16;
 constexpr int64_t kFewElements = 64;
 constexpr int kDrawsOfFew = 8;
+// Relative distance of two outputs of one call; of two calls' it is of the order of one.
+constexpr double kSameCall = 0.02;
 
 SymbolValues symbols_of(const RunInfo& run) {
   const auto total = static_cast<int64_t>(run.prompt_ids.size());
@@ -32,15 +35,6 @@ SymbolValues symbols_of(const RunInfo& run) {
   set(Symbol::kCachePages, n_pages);
   set(Symbol::kPageSize, kPageSize);
   return now;
-}
-
-TapInfo tap_info(const lockstep::Tap& tap) {
-  TapInfo info;
-  info.path = tap.path;
-  info.role = tap.role == lockstep::Tap::Role::kInput ? TapRole::kInput : TapRole::kOutput;
-  info.index = static_cast<int>(tap.index);
-  info.call = static_cast<int>(tap.call);
-  return info;
 }
 
 // Whether both have the same rows in the same order: as many elements, and the first dimension
@@ -67,6 +61,41 @@ const Tap* find_tap(const Run& run, const std::string& path) {
   return at == run.taps.end() ? nullptr : &*at;
 }
 
+std::map<int, const View*> outputs_of(const Run& run, const std::string& path) {
+  std::map<int, const View*> outputs;
+  for (const Tap& tap : run.taps) {
+    const bool is_output = tap.info.role == TapRole::kOutput && tap.info.index == 0;
+    if (is_output && tap.info.path == path) outputs.emplace(tap.info.call, &tap.view);
+  }
+  return outputs;
+}
+
+// The port's calls of one module and the reference's, each at most once: the nearest pairs first,
+// if they are near at all, then what is left in the order of both.
+std::map<int, int> match_repeated(const std::map<int, const View*>& port,
+                                  const std::map<int, const View*>& reference) {
+  std::vector<std::tuple<double, int, int>> pairs;
+  for (const auto& [call, view] : port) {
+    for (const auto& [other, recorded] : reference) {
+      if (view->elements() != recorded->elements()) continue;
+      pairs.emplace_back(difference(*view, *recorded), call, other);
+    }
+  }
+  const auto in_order = [](const auto& pair) {
+    const auto& [distance, call, other] = pair;
+    const bool is_near = distance <= kSameCall;
+    return std::tuple(!is_near, is_near ? distance : 0, call, other);
+  };
+  std::ranges::sort(pairs, {}, in_order);
+  std::map<int, int> matched;
+  std::set<int> taken;
+  for (const auto& [distance, call, other] : pairs) {
+    if (matched.contains(call) || !taken.insert(other).second) continue;
+    matched.emplace(call, other);
+  }
+  return matched;
+}
+
 }  // namespace
 
 std::set<std::string> misfits(const Graph& graph, const Recording& reference) {
@@ -88,10 +117,11 @@ std::set<std::string> misfits(const Graph& graph, const Recording& reference) {
 RunReplay::RunReplay(Pipeline& pipeline, const Recording& reference,
                      const std::set<std::string>& misfits, const Run& run)
     : pipeline_(pipeline),
-      graph_(pipeline.graph()),
       reference_(reference),
       misfits_(misfits),
-      run_(run) {
+      run_(run),
+      split_(split_values(pipeline.graph(), reference, run.info.dtype, misfits)),
+      graph_(split_.graph) {
   total_ = static_cast<int64_t>(run.info.prompt_ids.size());
   n_new_ = run.info.phase == Phase::kDecode ? 1 : total_;
   n_pages_ = (total_ + kPageSize - 1) / kPageSize;
@@ -169,7 +199,18 @@ void RunReplay::run_port(const std::vector<ValueId>& values, const Observe& obse
   Sequence sequence;
   const auto before = static_cast<size_t>(total_ - n_new_);
   if (before > 0) pipeline_.prefill(sequence, std::span(ids).first(before));
-  pipeline_.observe(values, observe);
+  // Aliases are the port's own values.
+  std::map<ValueId, std::vector<ValueId>> by_origin;
+  std::vector<ValueId> origins;
+  for (const ValueId& value : values) {
+    ValueId origin = split_.origin[value.node];
+    origin.output += value.output;
+    if (by_origin[origin].empty()) origins.push_back(origin);
+    by_origin[origin].push_back(value);
+  }
+  pipeline_.observe(origins, [&](ValueId origin, const View& rows) {
+    for (const ValueId& value : by_origin.at(origin)) observe(value, rows);
+  });
   const Segment segment{&sequence, std::span(ids).subspan(before), LogitRows::kAll};
   pipeline_.step({&segment, 1});
   pipeline_.observe({}, nullptr);
@@ -177,7 +218,8 @@ void RunReplay::run_port(const std::vector<ValueId>& values, const Observe& obse
 }
 
 // The reference may call a module in another order than the port (it walks a set for Gemma 3's
-// rotary embedding): calls of one path belong together whose outputs are closest.
+// rotary embedding): calls of one path belong together whose outputs are the same, and the others
+// in their order.
 void RunReplay::match_calls() {
   std::map<std::string, std::map<int, ValueId>> calls;
   for (const lockstep::Tap& tap : list_taps(graph_, "*", TapInputs::kNo)) {
@@ -192,20 +234,9 @@ void RunReplay::match_calls() {
   std::map<ValueId, Tensor> seen;
   run_port(values, [&](ValueId v, const View& rows) { seen[v] = Tensor::copy_of(rows); });
   for (const auto& [path, by_call] : calls) {
-    for (const auto& [call, value] : by_call) {
-      double least = INFINITY;
-      for (const Tap& tap : run_.taps) {
-        const bool same = tap.info.path == path && tap.info.role == TapRole::kOutput &&
-                          tap.info.index == 0 &&
-                          tap.view.elements() == seen.at(value).view().elements();
-        if (!same) continue;
-        const double distance = difference(seen.at(value).view(), tap.view);
-        if (distance < least) {
-          least = distance;
-          reference_call_[path][call] = tap.info.call;
-        }
-      }
-    }
+    std::map<int, const View*> found;
+    for (const auto& [call, value] : by_call) found[call] = &seen.at(value).view();
+    reference_call_[path] = match_repeated(found, outputs_of(run_, path));
   }
 }
 
@@ -255,13 +286,19 @@ void RunReplay::add_known(const std::string& name, const std::string& module_cla
                           const Tap& reference) {
   known_.emplace(value, &reference);
   names_.emplace(value, name);
-  if (judged_.insert(graph_.storage(value)).second) targets_.push_back({name, module_class, value});
+  std::vector<const Tap*>& judged = judged_[graph_.storage(value)];
+  const bool is_judged = std::ranges::any_of(judged, [&](const Tap* other) {
+    return other == &reference || is_same_value(reference.view, other->view, run_.info.dtype);
+  });
+  if (is_judged) return;
+  judged.push_back(&reference);
+  targets_.push_back({name, module_class, value});
 }
 
 // What lies between the head and the logits comes out of no module: a cap, a factor.
 void RunReplay::add_logits() {
   const ValueId value = graph_.outputs.front().value;
-  if (!run_.logits || run_.first_logit_row != 0 || judged_.contains(graph_.storage(value))) return;
+  if (!run_.logits || run_.first_logit_row != 0) return;
   if (run_.logits->view.elements() != graph_.type(value).shape.elements(now_)) return;
   add_known("logits", graph_.architecture, value, *run_.logits);
 }
@@ -397,6 +434,9 @@ Tensor RunReplay::execute(const Graph& part, const Caches& caches, const Feed& f
                         ? convert(changed->second.view(), type.dtype, shape_of(type))
                         : convert(feed.given(tap->view).view(), type.dtype, shape_of(type)));
     executor.bind_input(value_name(value), bound.back().view());
+  }
+  for (const auto& [name, tensor] : feed.inputs) {
+    if (executor.has_input(name)) executor.bind_input(name, tensor.view());
   }
   if (!feed.observed.empty()) executor.observe(feed.observed, feed.observe);
   executor.run(now_, pipeline_.context());

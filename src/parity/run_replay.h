@@ -11,6 +11,7 @@
 
 #include "graph/graph.h"
 #include "parity/recording.h"
+#include "parity/split_values.h"
 #include "runtime/executor.h"
 #include "runtime/pipeline.h"
 #include "tensor/tensor.h"
@@ -24,7 +25,9 @@ std::set<std::string> misfits(const Graph& graph, const Recording& reference);
 class RunReplay {
  public:
   /// A value of the port that the reference recorded; each once, under the name of the module it
-  /// comes out of, or else, with ":input" behind it, of the one it goes into.
+  /// comes out of, or else, with ":input" behind it, of the one it goes into. A value under several
+  /// names that are not the same to the reference is a target for each (split_values.h): its piece
+  /// of the graph has no op.
   struct Target {
     std::string path, module_class;
     ValueId value;
@@ -34,8 +37,9 @@ class RunReplay {
   struct Feed {
     std::function<Tensor(const View&)> given = Tensor::copy_of;  // each recorded value as handed on
     std::map<std::string, Tensor> weights;                       // by parameter path
-    std::map<std::string, Tensor> known;  // by name_of(), or that of step data
-    std::vector<ValueId> observed;        // of the piece
+    std::map<std::string, Tensor> known;   // by name_of(), or that of step data
+    std::map<std::string, Tensor> inputs;  // further inputs of the piece, by name
+    std::vector<ValueId> observed;         // of the piece
     Observe observe;
   };
 
@@ -47,6 +51,7 @@ class RunReplay {
   void prepare();
 
   const Run& run() const { return run_; }
+  /// The port's, split where one value has to stand for several of the reference.
   const Graph& graph() const { return graph_; }
   const SymbolValues& symbols() const { return now_; }
   /// In order of execution.
@@ -97,16 +102,17 @@ class RunReplay {
   void replay_before(const Graph& part, Caches& caches);
 
   Pipeline& pipeline_;
-  const Graph& graph_;
   const Recording& reference_;
   const std::set<std::string>& misfits_;
   const Run& run_;
+  const SplitGraph split_;
+  const Graph& graph_;
   int64_t total_ = 0, n_new_ = 0, n_pages_ = 0;
   SymbolValues now_{};
   std::map<std::string, View> weights_;
   std::map<ValueId, const Tap*> known_;
   std::map<ValueId, std::string> names_;
-  std::set<ValueId> judged_;  // where their data lies
+  std::map<ValueId, std::vector<const Tap*>> judged_;  // by where their data lies
   std::vector<Target> targets_;
   std::vector<std::string> unrecorded_;
   std::map<std::string, Tensor> inputs_;

@@ -395,8 +395,9 @@ class Decision {
       report_.outcome = Outcome::kUndecided;
       return;
     }
-    const bool diverged = std::any_of(findings.begin(), findings.end(),
-                                      [](const DiffFinding& f) { return f.level == Level::kDiverged; });
+    const bool diverged = std::any_of(findings.begin(), findings.end(), [](const DiffFinding& f) {
+      return f.level == Level::kDiverged;
+    });
     report_.outcome = diverged   ? Outcome::kDiverged
                       : complete ? Outcome::kPass
                                  : Outcome::kUndecided;

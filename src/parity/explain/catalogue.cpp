@@ -6,7 +6,10 @@ namespace lockstep::parity {
 const std::vector<Cause>& catalogue() {
   static const std::vector<Cause> causes = [] {
     std::vector<Cause> all;
-    for (const auto& part : {attribute_causes}) {
+    for (const auto& part :
+         {attribute_causes, input_causes, weight_causes, form_causes, rotation_causes, norm_causes,
+          product_causes, sum_causes, attention_causes, routing_causes, cache_causes,
+          partial_product_causes, embedding_causes, rounding_causes}) {
       for (Cause& cause : part()) all.push_back(cause);
     }
     return all;

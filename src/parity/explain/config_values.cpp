@@ -16,13 +16,27 @@ const T* find(const std::vector<std::pair<std::string, T>>& values, std::string_
   return nullptr;
 }
 
+// Python writes Infinity and NaN, which JSON has not.
+std::string as_json(std::string text) {
+  const auto replace = [&](const std::string& word, const std::string& by) {
+    for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
+      const bool is_text = at > 0 && text[at - 1] == '"';
+      if (!is_text) text.replace(at, word.size(), by);
+    }
+  };
+  replace("Infinity", "1e300");
+  replace("NaN", "null");
+  return text;
+}
+
 }  // namespace
 
 ConfigValues::ConfigValues(const std::vector<std::string>& documents) {
   for (const std::string& text : documents) {
-    const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const auto json = nlohmann::json::parse(as_json(text), nullptr, /*allow_exceptions=*/false);
     if (!json.is_object()) continue;
-    for (const auto& [pointer, value] : json.flatten().items()) {
+    const nlohmann::json flat = json.flatten();
+    for (const auto& [pointer, value] : flat.items()) {
       std::string key = pointer.substr(1);
       std::ranges::replace(key, '/', '.');
       if (value.is_boolean()) numbers_.emplace_back(key, value.get<bool>() ? 1 : 0);

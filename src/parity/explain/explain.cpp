@@ -76,13 +76,15 @@ class Port {
   }
 
  private:
-  // A prefill before a step, then more tokens, then more of an effect.
+  // A prefill before a step; of prefills the one of most tokens, of steps the first, whose caches
+  // no fault has touched; then more of an effect.
   bool says_more(const IsolatedTap& a, const IsolatedTap& b) {
     const auto rank = [&](const IsolatedTap& tap) {
       const auto at =
           std::ranges::find(reference_.runs, tap.run, [](const Run& run) { return run.info.id; });
-      return std::tuple(at->info.phase == Phase::kPrefill, at->info.prompt_ids.size(),
-                        tap.isolated / tap.bar);
+      const bool is_prefill = at->info.phase == Phase::kPrefill;
+      const auto n = static_cast<int64_t>(at->info.prompt_ids.size());
+      return std::tuple(is_prefill, is_prefill ? n : -n, tap.isolated / tap.bar);
     };
     return rank(a) > rank(b);
   }

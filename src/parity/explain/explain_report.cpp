@@ -58,7 +58,8 @@ std::string ranges_of(const std::vector<int>& layers) {
 
 std::string evidence(const Candidate& candidate) {
   const Finding& finding = candidate.finding;
-  std::string text = fmt::format("explains {:.5g} % of the difference; ", 100 * candidate.explained);
+  std::string text =
+      fmt::format("explains {:.5g} % of the difference; ", 100 * candidate.explained);
   if (finding.port_error > 0) {
     text += fmt::format("so computed it is the port to {:.1e}, ", finding.port_error);
   }
@@ -101,8 +102,9 @@ std::string fault_text(size_t number, const Fault& fault, size_t n_rivals) {
   if (fault.paths.size() > 1) place += fmt::format("; {} places", fault.paths.size());
   if (fault.layers.size() > 1) place += ", layers " + ranges_of(fault.layers);
   out += wrapped("   ", place);
-  out += wrapped("   ", fmt::format("off by {:.2g} on the reference's own inputs (bar {:.1g}), in {}",
-                                    fault.isolated, fault.bar, fault.run));
+  out +=
+      wrapped("   ", fmt::format("off by {:.2g} on the reference's own inputs (bar {:.1g}), in {}",
+                                 fault.isolated, fault.bar, fault.run));
   if (!fault.source.empty()) out += fmt::format("   called at {}\n", fault.source);
   out += cause_text(fault, n_rivals);
   if (!std::isnan(fault.logits_before)) {
@@ -160,8 +162,9 @@ nlohmann::json fault_json(const Fault& fault) {
 std::string stack_text(const ExplainReport& report) {
   if (report.logits_run.empty()) return "";
   if (report.is_complete()) {
-    return wrapped("", fmt::format("all put right, the logits of {} are off by {:.2g}: inside {:.1g}",
-                                   report.logits_run, report.logits_left, report.logits_bar));
+    return wrapped("",
+                   fmt::format("all put right, the logits of {} are off by {:.2g}: inside {:.1g}",
+                               report.logits_run, report.logits_left, report.logits_bar));
   }
   return wrapped("", fmt::format("all put right, the logits of {} are still off by {:.2g} (bar "
                                  "{:.1g}): something is missing that no recorded value shows",

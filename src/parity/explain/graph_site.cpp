@@ -65,8 +65,7 @@ int layer_of(std::string_view path) {
 }  // namespace
 
 PortFacts::PortFacts(Pipeline& pipeline, const Recording& reference)
-    : pipeline_(pipeline),
-      config_({reference.config_json, pipeline.model().files.config.text()}) {
+    : pipeline_(pipeline), config_({reference.config_json, pipeline.model().files.config.text()}) {
   read_geometry();
 }
 
@@ -114,7 +113,6 @@ GraphSite::GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Targe
                      const IsolatedTap& tap)
     : facts_(facts),
       replay_(replay),
-      target_(target.value),
       part_(cut(replay.graph(), target.value, replay.known())),
       caches_(replay.caches_before(part_)) {
   const RunInfo& info = replay.run().info;
@@ -141,12 +139,17 @@ GraphSite::GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Targe
     names_of_inputs_.emplace(value_name(value), replay.name_of(value));
   }
   make_steps();
+  if (steps.empty()) {
+    for (const Node& node : part_.nodes) {
+      const auto known = names_of_inputs_.find(node.name);
+      if (known != names_of_inputs_.end()) handed_on = known->second;
+    }
+  }
   run_port();
-  reference = to_array(convert(replay.recorded(target.value),
-                               is_ids ? DType::kInt32 : DType::kFloat32, port.shape)
-                           .view());
+  reference = reshaped(to_array(replay.recorded(target.value)), port.shape);
   bar = tap.bar;
   effect = difference(port, reference);
+  run_sound();
 }
 
 void GraphSite::make_steps() {
@@ -207,6 +210,45 @@ void GraphSite::run_port() {
   port = to_array(found.view());
 }
 
+void GraphSite::run_sound() {
+  const bool is_sound = std::ranges::all_of(part_.nodes, [](const Node& node) {
+    return node.op == nullptr || node.op == find_op(node.op->name);
+  });
+  if (is_sound) return;
+  Change change;
+  change.chain = Change::Chain::kSound;
+  const std::optional<Array> found = replay(change);
+  if (found) sound_error_ = difference(*found, reference);
+}
+
+// An input node of its own, behind all others: nodes keep their indices.
+void GraphSite::give(Graph& part, const GivenInput& given, RunReplay::Feed& feed) const {
+  Node& reader = part.nodes.at(given.node);
+  Node input;
+  input.kind = NodeKind::kInput;
+  input.name = fmt::format("given.{}.{}", given.node, given.input);
+  const bool is_added = given.input >= reader.inputs.size();
+  TensorType type;
+  if (is_added) {
+    type = {DType::kFloat32, Shape(given.values.shape)};
+  } else {
+    type = part.type(reader.inputs[given.input]);
+  }
+  const bool is_weight =
+      !is_added && part.node(part.storage(reader.inputs[given.input])).kind == NodeKind::kParameter;
+  if (is_weight && !has_exact(given.values, type.dtype)) type.dtype = DType::kFloat32;
+  Array values = reshaped(given.values, replay_.shape_of(type));
+  feed.inputs.emplace(input.name, to_tensor(values, type.dtype));
+  input.outputs = {type};
+  const ValueId id{static_cast<uint32_t>(part.nodes.size()), 0};
+  if (is_added) {
+    reader.inputs.push_back(id);
+  } else {
+    reader.inputs[given.input] = id;
+  }
+  part.nodes.push_back(std::move(input));
+}
+
 RunReplay::Caches GraphSite::copy_of_caches() const {
   RunReplay::Caches copies;
   for (const auto& [name, tensor] : caches_) {
@@ -240,9 +282,9 @@ const Array* GraphSite::base_value(const Operand& operand) const {
 const Array* GraphSite::value(const Operand& operand) const {
   const Array* base = base_value(operand);
   if (base == nullptr || base->shape == operand.shape || operand.shape.empty()) return base;
-  const std::string key = fmt::format("{} {} {}.{} [{}]", static_cast<int>(operand.kind),
-                                      operand.name, operand.step, operand.output,
-                                      fmt::join(operand.shape, ","));
+  const std::string key =
+      fmt::format("{} {} {}.{} [{}]", static_cast<int>(operand.kind), operand.name, operand.step,
+                  operand.output, fmt::join(operand.shape, ","));
   const auto held = values_.find(key);
   if (held != values_.end()) return &held->second;
   return &values_.emplace(key, reshaped(*base, operand.shape)).first->second;
@@ -255,19 +297,25 @@ std::optional<Array> GraphSite::replay(const Change& change) const {
     for (const auto& [weight_path, values] : change.weights) {
       const auto at = std::ranges::find(part.parameters, weight_path, &Parameter::path);
       if (at == part.parameters.end()) return std::nullopt;
-      DType& dtype = part.nodes[at->node].outputs[0].dtype;
-      if (!has_exact(values, dtype)) dtype = DType::kFloat32;
-      feed.weights.emplace(weight_path, to_tensor(values, dtype));
+      DType& held_as = part.nodes[at->node].outputs[0].dtype;
+      if (!has_exact(values, held_as)) held_as = DType::kFloat32;
+      feed.weights.emplace(weight_path, to_tensor(values, held_as));
     }
     for (const auto& [name, values] : change.known) {
       const bool is_data = replay_.step_data().contains(name);
       feed.known.emplace(name, to_tensor(values, is_data ? DType::kInt32 : DType::kFloat32));
     }
+    if (change.chain == Change::Chain::kSound) {
+      for (Node& node : part.nodes) {
+        if (node.op != nullptr) node.op = find_op(node.op->name);
+      }
+    }
+    for (const GivenInput& given : change.given) give(part, given, feed);
     if (change.graph) change.graph(part);
     if (!retype(part)) return std::nullopt;
     Array found = to_array(replay_.execute(part, copy_of_caches(), feed).view());
     return found.values.size() == reference.values.size() ? std::optional(std::move(found))
-                                                           : std::nullopt;
+                                                          : std::nullopt;
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -289,6 +337,12 @@ std::vector<std::string> GraphSite::stored_names() const {
     names.push_back(entry.name);
   }
   return names;
+}
+
+int64_t GraphSite::stored_size(const std::string& name) const {
+  const Checkpoint& checkpoint = facts_.pipeline().model().files.checkpoint;
+  const TensorEntry* entry = checkpoint.find(name);
+  return entry == nullptr ? 0 : checkpoint.view(*entry).elements();
 }
 
 std::vector<std::string> GraphSite::weight_paths() const {

@@ -45,10 +45,12 @@ class GraphSite : public Site {
   const Array* value(const Operand& operand) const override;
   std::optional<Array> replay(const Change& change) const override;
   bool has_graph() const override { return true; }
+  std::optional<double> sound_error() const override { return sound_error_; }
   const Array* tap(const std::string& tap_path) const override;
   std::vector<std::string> tap_paths() const override;
   const Array* stored(const std::string& name) const override { return facts_.stored(name); }
   std::vector<std::string> stored_names() const override;
+  int64_t stored_size(const std::string& name) const override;
   const Array* weight(const std::string& path) const override { return facts_.weight(path); }
   std::vector<std::string> weight_paths() const override;
   std::optional<double> config_number(std::string_view key) const override;
@@ -59,13 +61,15 @@ class GraphSite : public Site {
   void make_steps();
   Operand operand_of(const ValueId& input, std::string role) const;
   void run_port();
+  void run_sound();
+  void give(Graph& part, const GivenInput& given, RunReplay::Feed& feed) const;
   RunReplay::Caches copy_of_caches() const;
   const Array* base_value(const Operand& operand) const;
 
   PortFacts& facts_;
   RunReplay& replay_;
-  ValueId target_;
   Graph part_;
+  std::optional<double> sound_error_;
   RunReplay::Caches caches_;
   std::map<uint32_t, int> step_of_node_;
   std::map<std::string, ValueId> known_by_name_;           // of the port's graph

@@ -17,6 +17,8 @@ constexpr double kExplained = 0.999;
 // most at 0.58 of their bar, and a repair that leaves less than that share of it is as good as one
 // can be seen to be.
 constexpr double kNoise = 0.6, kExplainedInNoise = 0.9;
+// With more numbers fitted it describes the difference and does not explain it.
+constexpr int kMostFitted = 2;
 
 std::vector<std::string> split_words(std::string_view text) {
   std::vector<std::string> words;
@@ -38,14 +40,14 @@ bool is_about(const Cause& cause, const Site& site) {
 
 Candidate weigh(const Cause& cause, Finding finding, const Site& site) {
   Candidate candidate{&cause, std::move(finding), false, 0};
-  const double error =
-      std::max(candidate.finding.port_error, candidate.finding.reference_error);
+  const double error = std::max(candidate.finding.port_error, candidate.finding.reference_error);
   if (!std::isfinite(error) || error < 0) return candidate;
   const double left = site.effect > 0 ? error / site.effect : 1;
   candidate.explained = std::isfinite(left) ? std::max(0.0, 1 - left * left) : 0;
   if (!std::isfinite(site.effect)) candidate.explained = error <= site.bar ? 1 : 0;
   const bool is_noise = error <= kNoise * site.bar && candidate.explained >= kExplainedInNoise;
-  candidate.fits = error <= site.bar && (candidate.explained >= kExplained || is_noise);
+  candidate.fits = error <= site.bar && candidate.finding.n_fitted <= kMostFitted &&
+                   (candidate.explained >= kExplained || is_noise);
   return candidate;
 }
 
@@ -61,15 +63,20 @@ bool is_better(const Candidate& a, const Candidate& b) {
 std::vector<Candidate> rank(std::vector<Candidate> candidates) {
   std::ranges::stable_sort(candidates, is_better);
   std::set<std::string_view> seen;
-  std::erase_if(candidates,
-                [&](const Candidate& c) { return !seen.insert(c.cause->id).second; });
+  std::erase_if(candidates, [&](const Candidate& c) { return !seen.insert(c.cause->id).second; });
   return candidates;
+}
+
+// One kind of fault told in two ways, by a formula and by a repair, is one.
+bool is_same_cause(const Cause& a, const Cause& b) {
+  return a.id == b.id || (a.row != 0 && a.row == b.row);
 }
 
 // Other causes that fit with no more fitted numbers than the best.
 std::vector<const Candidate*> rivals_of_best(const std::vector<Candidate>& ranked) {
   std::vector<const Candidate*> rivals;
   for (size_t i = 1; i < ranked.size() && ranked[i].fits; ++i) {
+    if (is_same_cause(*ranked[i].cause, *ranked[0].cause)) continue;
     if (ranked[i].finding.n_fitted <= ranked[0].finding.n_fitted) rivals.push_back(&ranked[i]);
   }
   return rivals;

@@ -35,8 +35,8 @@ namespace lockstep::parity {
 /// and "input.<i>" for any other.
 struct Operand {
   enum class Kind : uint8_t {
-    kKnown,     // the reference recorded it: `name` is the tap's path, with ":input" as isolate says
-    kWeight,    // `name` is the parameter's path
+    kKnown,   // the reference recorded it: `name` is the tap's path, with ":input" as isolate says
+    kWeight,  // `name` is the parameter's path
     kStepData,  // "@positions", "@input_ids", ...
     kCache,     // "@model.layers.3.self_attn/k_cache": as it was before this run
     kStep,      // another step's output: the port's own, on the reference's inputs
@@ -44,9 +44,9 @@ struct Operand {
   std::string role;
   Kind kind = Kind::kKnown;
   std::string name;
-  int step = -1;                // of kStep: index in Site::steps
-  uint32_t output = 0;          // of kStep: which of its results
-  std::vector<int64_t> shape;   // as the op sees it
+  int step = -1;               // of kStep: index in Site::steps
+  uint32_t output = 0;         // of kStep: which of its results
+  std::vector<int64_t> shape;  // as the op sees it
 };
 
 /// One op of the chain, in order of execution; reshapes are left out.
@@ -59,12 +59,23 @@ struct SiteStep {
   const Operand* operand(std::string_view role) const;
 };
 
+/// Other values for input `input` of node `node`; one behind its last is added (a bias, sinks).
+struct GivenInput {
+  uint32_t node = 0;
+  size_t input = 0;
+  Array values;
+};
+
 /// What a counterfactual changes of the port's chain; the rest stays. Results keep their shapes.
 struct Change {
+  /// Whether ops compute as the port's do, or as this program's own of that name, where these are
+  /// not the same.
+  enum class Chain : uint8_t { kPort, kSound } chain = Chain::kPort;
   /// Edits the piece of graph: nodes by SiteStep::node. May append nodes that read earlier ones.
   std::function<void(Graph&)> graph;
   std::map<std::string, Array> weights;  // by parameter path: other values, the same shape
-  std::map<std::string, Array> known;    // by Operand::name of kKnown or kStepData
+  std::map<std::string, Array> known;    // by Operand::name of kKnown or kStepData: all its readers
+  std::vector<GivenInput> given;         // one reader
 };
 
 /// Sizes that the port's graph and the config agree on; 0 where neither says.
@@ -86,6 +97,8 @@ class Site {
   std::vector<SiteStep> steps;
   Array reference, port;
   bool is_ids = false;  // expert ids: rows are sets
+  /// Where the port computes nothing for this value (no steps): the recorded one it is instead.
+  std::string handed_on;
   /// Relative L2 within which two computations of this value are the same one.
   double bar = 0;
   double effect = 0;  // of `port` from `reference`; above the bar
@@ -101,7 +114,8 @@ class Site {
   const SiteStep* only(std::string_view op) const;
 
   /// What an operand held: the reference's value where it is known, the port's otherwise. Its shape
-  /// is the port's ([T, heads, head_dim] for q). None where only dumps are there and no dump has it.
+  /// is the port's ([T, heads, head_dim] for q). None where only dumps are there and no dump has
+  /// it.
   virtual const Array* value(const Operand& operand) const = 0;
   const Array* operand(const SiteStep& step, std::string_view role) const;
 
@@ -109,6 +123,12 @@ class Site {
   /// where the changed chain does not run.
   virtual std::optional<Array> replay(const Change& change) const = 0;
   virtual bool has_graph() const = 0;
+  /// How far the chain is from the reference with each op computed as it is meant; none where the
+  /// port computes it so, and where there is no graph. Within the bar the graph is right and what
+  /// its ops compute is not: then a counterfactual is a change of the sound chain that gives
+  /// `port`.
+  virtual std::optional<double> sound_error() const = 0;
+  bool is_sound_right() const { return sound_error().value_or(2 * bar) <= bar; }
 
   /// Another value of the reference's same run, by module path ("model.layers.3.self_attn.q_norm",
   /// "x:input" for what goes into module x); none where it was not recorded.
@@ -119,6 +139,11 @@ class Site {
   /// A tensor of the checkpoint, by stored name; none where it has none of that name.
   virtual const Array* stored(const std::string& name) const = 0;
   virtual std::vector<std::string> stored_names() const = 0;
+  /// Elements of a stored tensor, from its header; 0 for none of that name.
+  virtual int64_t stored_size(const std::string& name) const {
+    const Array* array = stored(name);
+    return array == nullptr ? 0 : array->elements();
+  }
   /// A weight as the port holds it, by parameter path, and the stored name that the path has.
   virtual const Array* weight(const std::string& parameter_path) const = 0;
   virtual std::vector<std::string> weight_paths() const = 0;

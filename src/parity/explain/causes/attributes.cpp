@@ -1,6 +1,8 @@
 // Causes that are one constant of one op: the reference's comes from config.json or is one of the
 // few that references use.
 #include <cmath>
+#include <optional>
+#include <string>
 
 #include "parity/explain/causes/causes.h"
 #include "parity/explain/causes/repair.h"
@@ -43,8 +45,9 @@ std::vector<Finding> norm_epsilon(const Site& site) {
 }
 
 std::vector<Finding> norm_unit_offset(const Site& site) {
-  return try_attr(site, "rms_norm", "weight_offset", "what is added to the norm's weight",
-                  {{0.0, "the weight as it is stored"}, {1.0, "the reference multiplies by 1 + w"}});
+  return try_attr(
+      site, "rms_norm", "weight_offset", "what is added to the norm's weight",
+      {{0.0, "the weight as it is stored"}, {1.0, "the reference multiplies by 1 + w"}});
 }
 
 std::vector<Finding> norm_rounding(const Site& site) {
@@ -52,22 +55,63 @@ std::vector<Finding> norm_rounding(const Site& site) {
                   texts({"before_weight", "after_weight"}));
 }
 
-std::vector<Finding> rotation_style(const Site& site) {
+// Whether tables are [c0, c0, c1, c1, ...]; else they are [c0, c1, ..., c0, c1, ...].
+bool has_pairs(const Array& table) {
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    for (int64_t i = 0; i + 1 < table.width(); i += 2) {
+      if (table.row(row)[i] != table.row(row)[i + 1]) return false;
+    }
+  }
+  return true;
+}
+
+// Whether the port's style and the order of its tables belong together: else the tables are right
+// and what is applied is not.
+bool is_consistent(const Site& site, const SiteStep& step) {
+  const Array* cos = site.operand(step, "cos");
+  if (cos == nullptr || !step.attrs.has("style")) return true;
+  return (step.attrs.get_string("style") == "interleaved") == has_pairs(*cos);
+}
+
+std::vector<Finding> style_of(const Site& site, bool consistent) {
+  for (const SiteStep& step : site.steps) {
+    if (step.op == "rope" && is_consistent(site, step) != consistent) return {};
+  }
   return try_attr(site, "rope", "style", "rotary pairing",
                   texts({"half", "interleaved", "interleaved_by_half", "interleaved_to_half"}));
 }
 
+std::vector<Finding> rotation_style(const Site& site) { return style_of(site, true); }
+std::vector<Finding> style_for_tables(const Site& site) { return style_of(site, false); }
+
 std::vector<Finding> rotation_factor(const Site& site) {
-  return try_attr(
-      site, "rotary_embedding", "attention_scaling", "factor on cosines and sines",
-      joined({{1.0, "none"}},
-             config_choices(site, {"rope_parameters.attention_factor", "rope_scaling.attention_factor",
-                                   "rope_scaling.mscale"})));
+  return try_attr(site, "rotary_embedding", "attention_scaling", "factor on cosines and sines",
+                  joined({{1.0, "none"}}, config_choices(site, {"rope_parameters.attention_factor",
+                                                                "rope_scaling.attention_factor",
+                                                                "rope_scaling.mscale"})));
 }
 
 std::vector<Finding> table_layout(const Site& site) {
   return try_attr(site, "rotary_embedding", "layout", "layout of the rotary tables",
                   texts({"half", "interleaved"}));
+}
+
+// YaRN multiplies the scores' factor by the square of 0.1 m ln(s) + 1 where a model says so.
+Choices with_yarn_factor(const Site& site, Choices choices) {
+  const auto number = [&](const char* key) -> std::optional<double> {
+    if (const auto value = site.config_number(std::string("rope_parameters.") + key)) return value;
+    return site.config_number(std::string("rope_scaling.") + key);
+  };
+  const std::optional<double> factor = number("factor");
+  const std::optional<double> mscale = number("mscale_all_dim");
+  if (!factor || *factor <= 1) return choices;
+  const double yarn = 0.1 * mscale.value_or(1) * std::log(*factor) + 1;
+  const size_t n = choices.size();
+  for (size_t i = 0; i < n; ++i) {
+    const double scale = std::get<double>(choices[i].value);
+    choices.push_back({scale * yarn * yarn, choices[i].origin + " times YaRN's factor squared"});
+  }
+  return choices;
 }
 
 // 1 / sqrt of every size that a scale has been taken from by mistake, and the plain factors.
@@ -90,7 +134,7 @@ Choices score_scales(const Site& site) {
   if (nope && rot) {
     add_width(static_cast<int64_t>(*nope + *rot), "1 / sqrt(qk_nope_head_dim + qk_rope_head_dim)");
   }
-  return choices;
+  return with_yarn_factor(site, std::move(choices));
 }
 
 std::vector<Finding> score_scale(const Site& site) {
@@ -103,8 +147,8 @@ std::vector<Finding> score_scale(const Site& site) {
       found.push_back(std::move(f));
     }
     const double scale = step->attrs.get_float("scale");
-    for (Finding& f : fit_attr(site, op, "scale", "factor of the scores", scale / kFactor,
-                               scale * kFactor)) {
+    for (Finding& f :
+         fit_attr(site, op, "scale", "factor of the scores", scale / kFactor, scale * kFactor)) {
       found.push_back(std::move(f));
     }
   }
@@ -113,8 +157,8 @@ std::vector<Finding> score_scale(const Site& site) {
 
 std::vector<Finding> attention_window(const Site& site) {
   Choices choices = {{int64_t{0}, "the whole context"}};
-  const std::vector<AttrChoice> configured =
-      as_integers(config_choices(site, {"sliding_window", "attention_window", "local_window_size"}));
+  const std::vector<AttrChoice> configured = as_integers(
+      config_choices(site, {"sliding_window", "attention_window", "local_window_size"}));
   for (const AttrChoice& choice : configured) {
     choices.push_back(choice);
     const auto window = std::get<int64_t>(choice.value);
@@ -138,9 +182,9 @@ std::vector<Finding> measured_window(const Site& site) {
 }
 
 std::vector<Finding> score_cap(const Site& site) {
-  return try_attr(site, "attention", "soft_cap", "cap of the scores",
-                  joined({{0.0, "none"}},
-                         config_choices(site, {"attn_logit_softcapping", "attn_logit_cap"})));
+  return try_attr(
+      site, "attention", "soft_cap", "cap of the scores",
+      joined({{0.0, "none"}}, config_choices(site, {"attn_logit_softcapping", "attn_logit_cap"})));
 }
 
 std::vector<Finding> alibi_slopes(const Site& site) {
@@ -173,8 +217,8 @@ std::vector<Finding> alibi_scale(const Site& site) {
 }
 
 std::vector<Finding> activation_function(const Site& site) {
-  const Choices choices = texts({"silu", "gelu", "gelu_pytorch_tanh", "quick_gelu", "relu", "relu2",
-                                 "sigmoid", "tanh"});
+  const Choices choices = texts(
+      {"silu", "gelu", "gelu_pytorch_tanh", "quick_gelu", "relu", "relu2", "sigmoid", "tanh"});
   std::vector<Finding> found = try_attr(site, "activation", "fn", "activation", choices);
   for (Finding& f : try_attr(site, "experts", "fn", "activation of the experts", choices)) {
     found.push_back(std::move(f));
@@ -187,7 +231,8 @@ std::vector<Finding> activation_function(const Site& site) {
 }
 
 std::vector<Finding> expert_order(const Site& site) {
-  return try_attr(site, "experts", "order", "order of gate and up", texts({"halves", "interleaved"}));
+  return try_attr(site, "experts", "order", "order of gate and up",
+                  texts({"halves", "interleaved"}));
 }
 
 std::vector<Finding> expert_clamp(const Site& site) {
@@ -222,8 +267,8 @@ std::vector<Finding> router_factor(const Site& site) {
   std::vector<Finding> found =
       try_attr(site, "router_topk", "scaling", "factor of the routed weights", choices);
   if (site.find("router_topk") != nullptr) {
-    for (Finding& f : fit_attr(site, "router_topk", "scaling", "factor of the routed weights", 1e-2,
-                               1e2)) {
+    for (Finding& f :
+         fit_attr(site, "router_topk", "scaling", "factor of the routed weights", 1e-2, 1e2)) {
       found.push_back(std::move(f));
     }
   }
@@ -231,15 +276,16 @@ std::vector<Finding> router_factor(const Site& site) {
 }
 
 std::vector<Finding> router_groups(const Site& site) {
-  std::vector<Finding> found = try_attr(site, "router_topk", "n_group", "groups of experts",
-                                        joined({{int64_t{1}, "none"}},
-                                               as_integers(config_choices(site, {"n_group"}))));
+  std::vector<Finding> found =
+      try_attr(site, "router_topk", "n_group", "groups of experts",
+               joined({{int64_t{1}, "none"}}, as_integers(config_choices(site, {"n_group"}))));
   const auto add = [&](std::vector<Finding> more) {
     for (Finding& f : more) found.push_back(std::move(f));
   };
   add(try_attr(site, "router_topk", "topk_group", "groups that are chosen from",
                joined({{int64_t{1}, "none"}}, as_integers(config_choices(site, {"topk_group"})))));
-  add(try_attr(site, "router_topk", "group_score", "score of a group", texts({"two_best", "best"})));
+  add(try_attr(site, "router_topk", "group_score", "score of a group",
+               texts({"two_best", "best"})));
   return best_of(std::move(found));
 }
 
@@ -262,7 +308,8 @@ std::vector<Finding> step_limits(const Site& site) {
 }
 
 std::vector<Finding> sign_of_sum(const Site& site) {
-  return try_attr(site, "elementwise", "fn", "how two values are joined", texts({"add", "sub", "mul"}));
+  return try_attr(site, "elementwise", "fn", "how two values are joined",
+                  texts({"add", "sub", "mul"}));
 }
 
 std::vector<Finding> constant_factor(const Site& site) {
@@ -289,6 +336,8 @@ std::vector<Cause> attribute_causes() {
       {"norm_unit_offset", 34, "1 + w in the norm", "", "rms_norm", "", norm_unit_offset},
       {"norm_rounding", 37, "where the norm rounds", "", "rms_norm", "", norm_rounding},
       {"rotation_style", 1, "pairing of the rotation", "", "rope", "q_rot k_rot", rotation_style},
+      {"rotary_table_layout", 8, "layout of the rotary tables", "", "rope", "q_rot k_rot",
+       style_for_tables},
       {"rotation_factor", 13, "attention factor on the rotary tables", "", "rotary_embedding",
        "rotary_emb", rotation_factor},
       {"rotary_table_layout", 8, "layout of the rotary tables", "", "rotary_embedding",

@@ -55,13 +55,21 @@ std::vector<Nodes> choices_of_nodes(const Site& site, std::string_view op) {
 Finding attr_finding(const Site& site, const SiteStep& step, const std::string& attr,
                      const std::string& what, const AttrChoice& choice) {
   const Attrs::Value* has = find_attr(step.attrs, attr);
+  const std::string own = has == nullptr ? "none" : attr_text(*has),
+                    other = attr_text(choice.value);
+  const std::string origin = choice.origin.empty() ? "" : " (" + choice.origin + ")";
   Finding finding;
-  const std::string port = has == nullptr ? "none" : attr_text(*has);
-  finding.what = fmt::format("{} is {}, the reference has {}", what, port, attr_text(choice.value));
-  if (!choice.origin.empty()) finding.what += " (" + choice.origin + ")";
-  finding.change = fmt::format("in {}: {} of {} = {}", site.path, attr, step.op,
-                               attr_text(choice.value));
-  finding.measured = {{what, port, attr_text(choice.value)}};
+  if (site.is_sound_right()) {
+    finding.what =
+        fmt::format("computed as if {} were {}{}, the reference has {}", what, other, origin, own);
+    finding.change =
+        fmt::format("in {}: {} of {} is {}, compute it so", site.path, attr, step.op, own);
+    finding.measured = {{what, other, own}};
+    return finding;
+  }
+  finding.what = fmt::format("{} is {}, the reference has {}{}", what, own, other, origin);
+  finding.change = fmt::format("in {}: {} of {} = {}", site.path, attr, step.op, other);
+  finding.measured = {{what, own, other}};
   return finding;
 }
 
@@ -83,15 +91,23 @@ std::string last_name(std::string_view path) {
 }
 
 std::vector<Finding> best_of(std::vector<Finding> findings) {
-  const auto best = std::ranges::min_element(findings, {}, &Finding::reference_error);
+  const auto error = [](const Finding& f) { return std::max(f.port_error, f.reference_error); };
+  const auto best = std::ranges::min_element(findings, {}, error);
   if (best == findings.end()) return {};
   return {std::move(*best)};
 }
 
-std::vector<Finding> try_change(const Site& site, const Change& change, Finding finding) {
-  const std::optional<Array> repaired = site.replay(change);
-  if (!repaired) return {};
-  finding.reference_error = site.difference(*repaired, site.reference);
+std::vector<Finding> try_change(const Site& site, Change change, Finding finding) {
+  const bool is_counterfeit = site.is_sound_right();
+  change.chain = is_counterfeit ? Change::Chain::kSound : Change::Chain::kPort;
+  const std::optional<Array> found = site.replay(change);
+  if (!found) return {};
+  if (is_counterfeit) {
+    finding.port_error = site.difference(*found, site.port);
+    finding.reference_error = *site.sound_error();
+  } else {
+    finding.reference_error = site.difference(*found, site.reference);
+  }
   return {std::move(finding)};
 }
 
@@ -126,8 +142,10 @@ std::vector<Finding> fit_attr(const Site& site, std::string_view op, const std::
   const std::vector<Nodes> sets = choices_of_nodes(site, op);
   if (sets.empty()) return {};
   const auto error = [&](double x) {
-    const std::optional<Array> found = site.replay(attr_change(sets.front(), attr, std::exp(x)));
-    return found ? site.difference(*found, site.reference) : INFINITY;
+    const std::vector<Finding> found =
+        try_change(site, attr_change(sets.front(), attr, std::exp(x)), {});
+    if (found.empty()) return double{INFINITY};
+    return site.is_sound_right() ? found[0].port_error : found[0].reference_error;
   };
   double best = std::log(low), least = INFINITY;
   const double step = (std::log(high) - std::log(low)) / kCoarse;

@@ -1,5 +1,7 @@
-// Repairs: the port's own chain with one thing changed, run on the reference's inputs. One that
-// gives the reference's value is a cause with nothing fitted.
+// Repairs and counterfeits. A repair is the port's own chain with one thing changed that gives the
+// reference's value. Where the chain is right and its ops compute something else, a counterfeit is
+// the sound chain with one thing changed that gives the port's value. Both run on the reference's
+// inputs, and have nothing fitted.
 #pragma once
 
 #include <string>
@@ -9,8 +11,9 @@
 
 namespace lockstep::parity {
 
-/// A finding if the changed chain runs; its reference_error says how well it repairs.
-std::vector<Finding> try_change(const Site& site, const Change& change, Finding finding);
+/// A finding if the changed chain runs, with its errors filled in: of a repair, or, where the sound
+/// chain is right (Site::is_sound_right), of a counterfeit. `change.chain` is set here.
+std::vector<Finding> try_change(const Site& site, Change change, Finding finding);
 
 /// What an attribute might have to be, and where that comes from: "config.json: rms_norm_eps".
 struct AttrChoice {
@@ -33,7 +36,7 @@ std::vector<AttrChoice> config_choices(const Site& site, std::initializer_list<c
 
 /// "0.25", "half"; long lists are cut.
 std::string attr_text(const Attrs::Value& value);
-/// The best of findings by reference_error; empty stays empty.
+/// The finding whose worse error is least; empty stays empty.
 std::vector<Finding> best_of(std::vector<Finding> findings);
 /// "q_rot" of "model.layers.3.self_attn/q_rot": a name for messages.
 std::string last_name(std::string_view path);
