@@ -12,7 +12,7 @@
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
-#include "lockstep/error.h"
+#include "cli/scratch_folder.h"
 #include "parity/dump.h"
 #include "parity/report.h"
 
