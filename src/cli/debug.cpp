@@ -11,12 +11,14 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/progress.h"
-#include "base/scratch_folder.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
+#include "cli/run_to_run.h"
+#include "cli/scratch_folder.h"
 #include "cli/source_folders.h"
+#include "cli/subject.h"
 #include "parity/debug/brief.h"
 #include "parity/debug/debug_report.h"
 #include "port/donor_difference.h"
@@ -27,7 +29,7 @@ namespace {
 struct DebugFlags {
   ModelOptions model;
   std::string reference, html, brief;
-  bool strict = false;
+  bool strict = false, no_bisect = false;
   bool json = false;
 };
 
@@ -60,6 +62,21 @@ void record(const DebugFlags& flags, const parity::DebugReport& report) {
   flags.model.record_run("debug", std::string(parity::outcome_name(report.outcome)), figures);
 }
 
+std::string since_last_run(const DebugFlags& flags, const Pipeline& pipeline,
+                           const parity::DebugReport& report) {
+  FoundVerdict found{"debug", std::string(parity::outcome_name(report.outcome)), "", ""};
+  if (!report.explained.faults.empty()) {
+    const parity::Fault& first = report.explained.faults.front();
+    found.first = first.path;
+    if (first.judgement.verdict == parity::CauseVerdict::kConfirmed) {
+      found.cause = parity::cause_of(first);
+    }
+  }
+  return run_to_run(flags.model, pipeline.model(), flags.reference, found,
+                    execution_order(pipeline.graph()))
+      .text;
+}
+
 int status_of(parity::Outcome outcome) {
   switch (outcome) {
     case parity::Outcome::kPass:
@@ -78,7 +95,7 @@ int debug(const DebugFlags& flags) {
   if (!flags.brief.empty()) parity::check_brief_folder(flags.brief);
   std::optional<AtomicFile> html;
   if (!flags.html.empty()) html.emplace(flags.html);
-  const ScratchFolder scratch("lockstep-debug");
+  const ScratchFolder scratch;
   std::unique_ptr<Pipelines> pipelines;
   Progress progress("debug", 0);
   uint64_t n_stages = 0;
@@ -89,7 +106,7 @@ int debug(const DebugFlags& flags) {
   if (!flags.model.custom_architectures.empty()) {
     options.port_folder = flags.model.custom_architectures.front();
   }
-  options.scratch = scratch.path();
+  options.dump = scratch.dump();
   options.on_stage = [&](const std::string& name) { progress.update(++n_stages, name); };
   const auto open = [&]() -> parity::OpenPort {
     if (flags.model.n_ranks() > 1) {
@@ -100,8 +117,23 @@ int debug(const DebugFlags& flags) {
     pipelines = std::make_unique<Pipelines>(flags.model, reference);
     return {pipelines->all(), pipelines->sequences()};
   };
-  const parity::DebugReport report = parity::debug(reference, open, options);
+  parity::Subject subject;
+  if (!flags.no_bisect) {
+    options.bisect = [&] {
+      subject = subject_of(flags.model);
+      make_servable(subject, flags.model.model);
+      ThreadPool pool(flags.model.threads);
+      parity::BisectOptions bisect_options;
+      if (!flags.model.dtype.empty()) {
+        bisect_options.dtype = parse_activation_dtype("--dtype", flags.model.dtype);
+      }
+      return parity::bisect(subject, reference, bisect_options, pool);
+    };
+  }
+  parity::DebugReport report = parity::debug(reference, open, options);
   progress.hide();
+  record(flags, report);
+  if (pipelines != nullptr) report.since = since_last_run(flags, *pipelines->all().front(), report);
   if (html) {
     html->write(parity::debug_page(reference, report));
     html->commit();
@@ -111,7 +143,6 @@ int debug(const DebugFlags& flags) {
     log_info(fmt::format("{}: {} in {}", flags.brief, counted(n, "task"),
                          (std::filesystem::path(flags.brief) / "README.md").string()));
   }
-  record(flags, report);
   if (flags.json) {
     fmt::print("{}", parity::debug_json(reference, report));
   } else {
@@ -139,6 +170,8 @@ void add_debug(CLI::App& app, Action& action) {
       ->add_option("--brief", flags->brief,
                    "also write a folder with a task for each open question, its evidence computed")
       ->type_name("DIR");
+  command->add_flag("--no-bisect", flags->no_bisect,
+                    "one forward call alone: not by token, batched, chunked, cached, served");
   command->add_flag("--strict", flags->strict, "diverged above 1.5 times the floor");
   command->add_flag("--json", flags->json, "one JSON document on stdout");
   command->callback([flags, &action] {

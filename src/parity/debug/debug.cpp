@@ -41,6 +41,7 @@ class Protocol {
     if (look_at_reference() && load(open) && dump_port() && compare()) {
       isolate_values();
       find_causes();
+      find_way();
     }
     skip_rest();
     decide();
@@ -108,9 +109,10 @@ class Protocol {
 
   bool dump_port() {
     return stage("dump", [&](DebugStage&) {
-      const std::filesystem::path folder = options_.scratch / "port";
-      dump(port_.pipelines, port_.sequences, {.inputs = TapInputs::kYes}, folder);
-      report_.port = read_recording(folder);
+      DumpOptions dump_options;
+      dump_options.inputs = TapInputs::kYes;
+      dump(port_.pipelines, port_.sequences, dump_options, options_.dump);
+      report_.port = read_recording(options_.dump);
       return fmt::format("the port on the same tokens, {}",
                          counted(report_.port->runs.size(), "run"));
     });
@@ -193,6 +195,25 @@ class Protocol {
     });
   }
 
+  // Only a port whose every value is right can differ by the way it is run alone.
+  void find_way() {
+    if (report_.stopped() != nullptr) return;
+    if (!options_.bisect) return skip("bisect", "not asked for");
+    if (has_sources() || report_.diff->outcome == Outcome::kDiverged || !report_.diff->valid) {
+      return skip("bisect", "values differ in one forward call: mend these first");
+    }
+    stage("bisect", [&](DebugStage&) -> std::string {
+      report_.bisected = options_.bisect();
+      const StageResult* first = report_.bisected->first();
+      if (first != nullptr) {
+        return fmt::format("{} differs: {}", stage_name(first->stage),
+                           first->findings.front().message);
+      }
+      return fmt::format("{} of running, {}", counted(report_.bisected->stages.size(), "way"),
+                         report_.bisected->outcome == Outcome::kPass ? "all alike" : "undecided");
+    });
+  }
+
   void skip(const std::string& name, const std::string& why) {
     report_.stages.push_back({name, State::kSkipped, why, {}});
   }
@@ -201,7 +222,7 @@ class Protocol {
     const DebugStage* stopped = report_.stopped();
     if (stopped == nullptr) return;
     const std::string why = "stopped at " + stopped->name;
-    for (const char* name : {"reference", "load", "dump", "diff", "isolate", "explain"}) {
+    for (const char* name : {"reference", "load", "dump", "diff", "isolate", "explain", "bisect"}) {
       if (std::ranges::find(report_.stages, name, &DebugStage::name) == report_.stages.end()) {
         skip(name, why);
       }
@@ -224,6 +245,12 @@ class Protocol {
     } else if (report_.diff->outcome == Outcome::kDiverged || !report_.diff->valid) {
       report_.outcome = Outcome::kDiverged;
       report_.headline = "the whole run diverges, and no recorded value is wrong on its own";
+    } else if (differs_by_way()) {
+      const StageResult& first = *report_.bisected->first();
+      report_.outcome = Outcome::kDiverged;
+      report_.headline = fmt::format("every value of one forward call is right; {} is the first way "
+                                     "of running that differs: {}",
+                                     stage_name(first.stage), stage_adds(first.stage));
     } else if (text_differs) {
       report_.outcome = Outcome::kDiverged;
       report_.headline = "every value is right, and the greedy text differs beyond the noise";
@@ -255,6 +282,10 @@ class Protocol {
     }
   }
 
+  bool differs_by_way() const {
+    return report_.bisected && report_.bisected->first() != nullptr;
+  }
+
   bool differs_in_text() const {
     return std::ranges::any_of(report_.greedy, [](const GreedyCheck& check) {
       return check.outcome == GreedyCheck::Outcome::kDiffers;
@@ -267,6 +298,7 @@ class Protocol {
       std::ranges::copy(port.report.not_replayed, std::back_inserter(gaps));
     }
     std::ranges::copy(report_.explained.not_covered, std::back_inserter(gaps));
+    if (report_.bisected) std::ranges::copy(report_.bisected->not_covered, std::back_inserter(gaps));
     if (report_.greedy.empty() && report_.stopped() == nullptr) {
       gaps.emplace_back("greedy text: the reference recorded none");
     }
@@ -294,6 +326,15 @@ class Protocol {
                       short_number(explained.logits_left), short_number(explained.logits_bar),
                       explained.logits_run));
     }
+    if (report_.bisected) {
+      std::vector<std::string_view> alike;
+      for (const StageResult& stage : report_.bisected->stages) {
+        if (stage.outcome == StageResult::Outcome::kSame) alike.push_back(stage_name(stage.stage));
+      }
+      if (!alike.empty()) {
+        report_.verified.push_back(fmt::format("runs alike: {}", fmt::join(alike, ", ")));
+      }
+    }
     for (const GreedyCheck& check : report_.greedy) {
       if (check.outcome != GreedyCheck::Outcome::kSame) continue;
       report_.verified.push_back(fmt::format("greedy text of prompt {} in {}: all {} tokens",
@@ -316,6 +357,15 @@ class Protocol {
           "something behind them: all put right, the logits are still off by {} (bar {})",
           short_number(explained.logits_left), short_number(explained.logits_bar)));
     }
+    if (differs_by_way()) {
+      for (const StageFinding& finding : report_.bisected->first()->findings) {
+        std::string text = finding.probe + ": " + finding.message;
+        if (finding.evidence && !finding.evidence->tensor.empty()) {
+          text += fmt::format("; {} {}", kind_name(finding.evidence->kind), finding.evidence->tensor);
+        }
+        report_.suspected.push_back(std::move(text));
+      }
+    }
     for (const GreedyCheck& check : report_.greedy) {
       if (check.outcome == GreedyCheck::Outcome::kSame || has_sources()) continue;
       report_.suspected.push_back(fmt::format(
@@ -331,6 +381,10 @@ class Protocol {
     const std::string reference = reference_.path.string();
     if (report_.outcome == Outcome::kPass) {
       return fmt::format("lockstep generate {}{} --prompt-ids 1,2,3", options_.model, port);
+    }
+    if (differs_by_way()) {
+      return fmt::format("lockstep bisect {}{} --reference {} --stage {}", options_.model, port,
+                         reference, stage_name(report_.bisected->first()->stage));
     }
     if (has_sources() && report_.n_named() > 0) {
       return fmt::format("lockstep verify {}{} --reference {}, after the change{}", options_.model,

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/stage_meter.h"
+#include "parity/bisect/bisect.h"
 #include "parity/diff.h"
 #include "parity/dump.h"
 #include "parity/explain/explain.h"
@@ -42,7 +43,8 @@ struct DebugOptions {
   ExplainOptions explain;
   std::string model;               // as the user named it, for commands to run next
   std::string port_folder;         // of a port outside the tree; else empty
-  std::filesystem::path scratch;   // an existing folder for the port's recording
+  std::filesystem::path dump;      // folder for the port's recording, made
+  std::function<BisectReport()> bisect;  // empty: left out
   /// Called with the name of each stage as it begins.
   std::function<void(const std::string&)> on_stage;
 };
@@ -56,9 +58,11 @@ struct DebugReport {
   std::vector<GreedyCheck> greedy;
   std::vector<IsolatedPort> isolated;  // one a dtype
   ExplainReport explained;
+  std::optional<BisectReport> bisected;
   /// In words; `suspected` is what is wrong or open and not yet explained.
   std::vector<std::string> verified, suspected, not_covered;
-  std::string next;  // the command to run
+  std::string since;  // what the edit before this run changed; empty where that is not known
+  std::string next;   // the command to run
 
   /// Faults with a cause, and all.
   size_t n_named() const;

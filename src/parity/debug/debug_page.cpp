@@ -105,6 +105,23 @@ std::string stages_html(const DebugReport& report) {
   return out + "</table></div></section>\n";
 }
 
+std::string ways_html(const DebugReport& report) {
+  if (!report.bisected) return {};
+  std::string out =
+      "<section><h2>Ways of running</h2>\n<div class=\"scroll\"><table><tr><th>way</th>"
+      "<th>outcome</th><th class=\"n\">tokens</th><th>found</th></tr>\n";
+  for (const StageResult& stage : report.bisected->stages) {
+    const bool differs = stage.outcome == StageResult::Outcome::kDiffers;
+    std::string found(stage_adds(stage.stage));
+    if (differs) found = stage.findings.front().probe + ": " + stage.findings.front().message;
+    out += "<tr>" + element("td", "", stage_name(stage.stage)) +
+           element("td", differs ? "bad-text" : "", stage_outcome_name(stage.outcome)) +
+           fmt::format("<td class=\"n\">{}</td>", stage.tokens) + element("td", "name", found) +
+           "</tr>\n";
+  }
+  return out + "</table></div></section>\n";
+}
+
 Marks marks_of(const DebugReport& report) {
   Marks marks;
   for (const IsolatedPort& port : report.isolated) {
@@ -124,6 +141,9 @@ Marks marks_of(const DebugReport& report) {
 
 std::string debug_page(const Recording& reference, const DebugReport& report) {
   std::string body = verdict_html(report.outcome, report.headline, reference);
+  if (!report.since.empty()) {
+    body += element("p", "small", "since the last edit: " + report.since) + "\n";
+  }
   body += faults_html(report);
   body += list_html("Verified", report.verified);
   body += list_html("Still suspected", report.suspected);
@@ -131,6 +151,7 @@ std::string debug_page(const Recording& reference, const DebugReport& report) {
     body += "<p><span class=\"small\">next:</span> " + element("code", "", report.next) + "</p>\n";
   }
   if (report.diff && report.diff->valid) body += comparison_html(*report.diff, marks_of(report));
+  body += ways_html(report);
   body += stages_html(report);
   body += list_html("Not covered", report.not_covered);
   return html_page(verdict_word(report.outcome) + " " + reference.model, body);

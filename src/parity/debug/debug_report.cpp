@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "parity/bisect/report.h"
 #include "parity/explain/explain_report.h"
 #include "parity/format.h"
 
@@ -49,6 +50,9 @@ class Text {
     line(printable(fmt::format("{} ({}) against {}", reference_.model, reference_.architecture,
                                reference_.path.string())),
          2);
+    if (!report_.since.empty()) {
+      line("since the last edit: " + printable(report_.since), 2);
+    }
   }
 
   void faults() {
@@ -223,6 +227,8 @@ std::string debug_json(const Recording& reference, const DebugReport& report) {
                       {"total", check.total},
                       {"outcome", kText[static_cast<int>(check.outcome)]}});
   }
+  Json bisect = nullptr;
+  if (report.bisected) bisect = Json::parse(bisect_json(*report.bisected, nullptr, ""));
   const Json document = {{"verdict", outcome_name(report.outcome)},
                          {"headline", report.headline},
                          {"model", reference.model},
@@ -235,6 +241,8 @@ std::string debug_json(const Recording& reference, const DebugReport& report) {
                          {"faults", Json::parse(explain_json(report.explained))["findings"]},
                          {"findings", findings},
                          {"greedy", greedy},
+                         {"bisect", bisect},
+                         {"since_last_run", report.since},
                          {"stages", stages},
                          {"next", report.next}};
   return document.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
