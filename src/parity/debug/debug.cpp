@@ -4,10 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/text.h"
 #include "lockstep/error.h"
+#include "parity/anatomy.h"
 #include "parity/format.h"
 #include "parity/harness.h"
 
@@ -15,6 +17,8 @@ namespace lockstep::parity {
 namespace {
 
 using State = DebugStage::State;
+
+constexpr size_t kNamedPlaces = 4;
 
 bool is_source(const IsolatedTap& tap) { return tap.verdict == IsolatedTap::Verdict::kSource; }
 
@@ -30,6 +34,42 @@ std::string first_refusal(const DiffReport& diff) {
     return fmt::format("{}: {}", finding.code, finding.message);
   }
   return {};
+}
+
+// "run path: why" of many runs and layers as one line a reason.
+std::vector<std::string> joined_gaps(const std::vector<std::string>& gaps) {
+  struct Reason {
+    std::set<std::string> places;
+    size_t n = 0;
+  };
+  std::map<std::string, Reason> reasons;
+  for (const std::string& gap : gaps) {
+    const size_t path = std::min(gap.find(' '), gap.size() - 1) + 1;
+    const size_t why = gap.find(": ", path);
+    if (why == std::string::npos) {
+      ++reasons[gap].n;
+      continue;
+    }
+    const std::string place = gap.substr(path, why - path);
+    Reason& reason = reasons[gap.substr(why + 2)];
+    const Anatomy anatomy = dissect(place);
+    reason.places.insert(anatomy.layer < 0 ? place : std::string(anatomy.inner));
+    ++reason.n;
+  }
+  std::vector<std::string> lines;
+  for (const auto& [why, reason] : reasons) {
+    std::string names;
+    size_t n = 0;
+    for (const std::string& place : reason.places) {
+      if (++n > kNamedPlaces) break;
+      names += (names.empty() ? "" : ", ") + place;
+    }
+    if (reason.places.size() > kNamedPlaces) names += ", ...";
+    lines.push_back(names.empty() ? why
+                                  : fmt::format("not replayed, {}: {} ({})",
+                                                counted(reason.n, "value"), names, why));
+  }
+  return lines;
 }
 
 class Protocol {
@@ -294,10 +334,15 @@ class Protocol {
 
   void list_gaps() {
     std::vector<std::string>& gaps = report_.not_covered;
+    std::vector<std::string> not_replayed;
     for (const IsolatedPort& port : report_.isolated) {
-      std::ranges::copy(port.report.not_replayed, std::back_inserter(gaps));
+      std::ranges::copy(port.report.not_replayed, std::back_inserter(not_replayed));
     }
-    std::ranges::copy(report_.explained.not_covered, std::back_inserter(gaps));
+    // What explain could not judge is among these, or its own.
+    for (const std::string& gap : report_.explained.not_covered) {
+      if (std::ranges::find(not_replayed, gap) == not_replayed.end()) gaps.push_back(gap);
+    }
+    std::ranges::move(joined_gaps(not_replayed), std::back_inserter(gaps));
     if (report_.bisected) std::ranges::copy(report_.bisected->not_covered, std::back_inserter(gaps));
     if (report_.greedy.empty() && report_.stopped() == nullptr) {
       gaps.emplace_back("greedy text: the reference recorded none");

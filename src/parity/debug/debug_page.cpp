@@ -125,12 +125,13 @@ std::string ways_html(const DebugReport& report) {
 Marks marks_of(const DebugReport& report) {
   Marks marks;
   for (const IsolatedPort& port : report.isolated) {
+    const std::string dtype(dtype_name(port.pipeline->graph().activation_dtype));
     for (const IsolatedTap& tap : port.report.taps) {
       const std::string path = tap.path.substr(0, tap.path.find(":input"));
       if (tap.verdict == IsolatedTap::Verdict::kSource) marks.sources.insert(path);
       const std::string depth = depth_of(path);
       if (depth.empty() || !std::isfinite(tap.isolated)) continue;
-      double& worst = marks.isolated[depth];
+      double& worst = marks.isolated[{dtype, depth}];
       worst = std::max(worst, tap.isolated);
     }
   }

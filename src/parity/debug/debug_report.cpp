@@ -83,18 +83,18 @@ class Text {
 
   void list(const std::string& name, const std::vector<std::string>& items) {
     for (size_t i = 0; i < std::min(items.size(), kShownItems); ++i) {
-      std::string text = fmt::format("{:<12}{}", i == 0 ? name + ":" : "", printable(items[i]));
+      std::string text = fmt::format("{:<13}{}", i == 0 ? name + ":" : "", printable(items[i]));
       // One line each: the other reports have the rest.
       if (text.size() > kReportColumns) text = text.substr(0, kReportColumns - 3) + "...";
       out_ += text + "\n";
     }
     if (items.size() > kShownItems) {
-      out_ += fmt::format("{:<12}and {} more\n", "", items.size() - kShownItems);
+      out_ += fmt::format("{:<13}and {} more\n", "", items.size() - kShownItems);
     }
   }
 
   void stages() {
-    std::string text = "stages:     ";
+    std::string text = "stages:      ";
     double seconds = 0;
     uint64_t peak = 0;
     for (const DebugStage& stage : report_.stages) {
@@ -106,7 +106,7 @@ class Text {
         text += fmt::format("{} {:.2f} s, ", stage.name, stage.cost.seconds);
       }
     }
-    line(fmt::format("{}{:.2f} s in all, {} MiB at most", text, seconds, peak >> 20), 12);
+    line(fmt::format("{}{:.2f} s in all, {} MiB at most", text, seconds, peak >> 20), 13);
   }
 
   const Recording& reference_;

@@ -319,7 +319,8 @@ struct Curve {
   LogAxis axis;
 };
 
-Curve curve_of(const std::vector<DepthRow>& rows, const Marks& marks) {
+Curve curve_of(const std::vector<DepthRow>& rows, const std::string& dtype,
+               const Marks& marks) {
   Curve curve;
   double least = INFINITY, most = 0;
   const auto see = [&](double value) {
@@ -338,7 +339,8 @@ Curve curve_of(const std::vector<DepthRow>& rows, const Marks& marks) {
       see(row.tap->floor->total);
       see(row.tap->floor->total * row.tap->bands.diverged);
     }
-    if (const auto found = marks.isolated.find(row.label); found != marks.isolated.end()) {
+    const auto found = marks.isolated.find({dtype, row.label});
+    if (found != marks.isolated.end()) {
       curve.isolated.push_back({100 * at, found->second});
       see(found->second);
     }
@@ -364,7 +366,7 @@ std::string floor_band(const Curve& curve) {
 std::string curve_html(const RunDiff& run, const Marks& marks) {
   const std::vector<DepthRow> rows = depth_rows(run);
   if (rows.size() < 2) return {};
-  const Curve curve = curve_of(rows, marks);
+  const Curve curve = curve_of(rows, run.dtype, marks);
   const LogAxis& axis = curve.axis;
   std::string decades, lines;
   const int step = std::max(1, (axis.high - axis.low + 5) / 6);

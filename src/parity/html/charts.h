@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parity/diff.h"
@@ -14,8 +15,8 @@ namespace lockstep::parity {
 struct Marks {
   /// Paths of values that are wrong on the reference's own inputs, as isolate names them.
   std::set<std::string> sources;
-  /// The largest error on the reference's inputs, by depth_of().
-  std::map<std::string, double> isolated;
+  /// The largest error on the reference's inputs, by dtype and depth_of().
+  std::map<std::pair<std::string, std::string>, double> isolated;
 };
 
 /// Where a tap stands between the embedding and the logits: "embedding", "layer 3", "final norm",
