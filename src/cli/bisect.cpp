@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "cli/command.h"
-#include "cli/loopback_server.h"
 #include "cli/model_options.h"
+#include "cli/subject.h"
 #include "lockstep/error.h"
 #include "parity/bisect/report.h"
 
@@ -21,36 +21,6 @@ struct BisectFlags {
   int prompt = -1;
   bool json = false;
 };
-
-// `options` outlive what is made of them.
-parity::Subject subject_of(const ModelOptions& options) {
-  parity::Subject subject;
-  const auto in_dtype = [&options](DType dtype, bool quiet) {
-    ModelOptions one = options;
-    one.dtype = std::string(dtype_name(dtype));
-    one.quiet = quiet;
-    return one;
-  };
-  subject.folder = ModelFiles::open(options.model).folder;
-  auto said = std::make_shared<bool>(options.quiet);
-  subject.open = [in_dtype, said](DType dtype) {
-    const bool quiet = std::exchange(*said, true);
-    return in_dtype(dtype, quiet).open();
-  };
-  subject.start = [in_dtype](Model model, const PipelineOptions& sizes) {
-    return in_dtype(DType::kFloat32, true).start(std::move(model), sizes);
-  };
-  return subject;
-}
-
-void make_servable(parity::Subject& subject, const std::string& name) {
-  subject.serve = [&subject, name](DType dtype) -> std::unique_ptr<parity::RunningServer> {
-    serve::ServedModel served = serve::ServedModel::open(subject.folder, "");
-    served.root = name;
-    served.names = {name};
-    return std::make_unique<LoopbackServer>(subject, dtype, std::move(served));
-  };
-}
 
 parity::BisectOptions options_of(const BisectFlags& flags) {
   parity::BisectOptions options;

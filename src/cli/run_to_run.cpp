@@ -58,6 +58,13 @@ port::RunToRun run_to_run(const ModelOptions& options, const Model& model,
   }
 }
 
+std::vector<std::string> execution_order(const Graph& graph) {
+  std::vector<std::string> order;
+  for (const Tap& tap : list_taps(graph, "*", TapInputs::kNo)) order.push_back(tap.path);
+  order.emplace_back("logits");
+  return order;
+}
+
 nlohmann::json run_to_run_json(const port::RunToRun& run) {
   return {{"move", move_name(run.move)},
           {"first_before", run.before ? run.before->first : ""},

@@ -23,6 +23,9 @@ port::RunToRun run_to_run(const ModelOptions& options, const Model& model,
                           const std::string& recording, const FoundVerdict& found,
                           const std::vector<std::string>& order);
 
+/// The graph's paths in order of execution, "logits" last.
+std::vector<std::string> execution_order(const Graph& graph);
+
 /// {"move","first_before","text"}.
 nlohmann::json run_to_run_json(const port::RunToRun& run);
 

@@ -11,9 +11,8 @@
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
-#include "cli/scratch_folder.h"
 #include "cli/run_to_run.h"
-#include "lockstep/error.h"
+#include "cli/scratch_folder.h"
 #include "parity/dump.h"
 #include "parity/report.h"
 
@@ -82,13 +81,6 @@ std::string first_diverged(const parity::DiffReport& report) {
     return at < run.taps.size() ? run.taps[at].port->info.path : "logits";
   }
   return {};
-}
-
-std::vector<std::string> execution_order(const Graph& graph) {
-  std::vector<std::string> order;
-  for (const Tap& tap : list_taps(graph, "*", TapInputs::kNo)) order.push_back(tap.path);
-  order.emplace_back("logits");
-  return order;
 }
 
 int verify(const VerifyOptions& options) {
