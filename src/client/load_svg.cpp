@@ -106,14 +106,15 @@ std::vector<Curve> over_load(const LoadReport& report, const std::string& stroke
                              const OfSummary& value) {
   std::vector<Curve> curves;
   for (size_t server = 0; server < report.servers.size(); ++server) {
-    Curve curve{static_cast<int>(server), stroke, {}, {}};
     for (size_t i = 0; i < report.levels.size(); ++i) {
+      // No line leads from requests at once to arrivals a second.
+      const bool begins = i == 0 || report.levels[i].load.kind != report.levels[i - 1].load.kind;
+      if (begins) curves.push_back({static_cast<int>(server), stroke, {}, {}});
       const LevelSummary& all = report.levels[i].results[server].all;
       if (all.n_ok == 0) continue;
-      curve.x.push_back(level_x(i, report.levels.size()));
-      curve.y.push_back(value(all));
+      curves.back().x.push_back(level_x(i, report.levels.size()));
+      curves.back().y.push_back(value(all));
     }
-    curves.push_back(std::move(curve));
   }
   return curves;
 }

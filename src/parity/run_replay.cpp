@@ -114,6 +114,17 @@ std::set<std::string> misfits(const Graph& graph, const Recording& reference) {
   return found;
 }
 
+std::string recorded_name(const TapInfo& tap) {
+  std::string name = tap.path;
+  if (tap.call > 0) name += fmt::format("#{}", tap.call);
+  if (tap.role == TapRole::kInput) {
+    name += ":input";
+  } else if (tap.index > 0) {
+    name += ":output";
+  }
+  return tap.index > 0 ? name + fmt::format(".{}", tap.index) : name;
+}
+
 RunReplay::RunReplay(Pipeline& pipeline, const Recording& reference,
                      const std::set<std::string>& misfits, const Run& run)
     : pipeline_(pipeline),
@@ -285,7 +296,7 @@ void RunReplay::find_known() {
 void RunReplay::add_known(const std::string& name, const std::string& module_class, ValueId value,
                           const Tap& reference) {
   known_.emplace(value, &reference);
-  names_.emplace(value, name);
+  names_.emplace(value, name == "logits" ? name : recorded_name(reference.info));
   std::vector<const Tap*>& judged = judged_[graph_.storage(value)];
   const bool is_judged = std::ranges::any_of(judged, [&](const Tap* other) {
     return other == &reference || is_same_value(reference.view, other->view, run_.info.dtype);

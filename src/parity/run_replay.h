@@ -22,6 +22,10 @@ namespace lockstep::parity {
 /// router's list that is sorted by expert looks like the port's in a step of one token.
 std::set<std::string> misfits(const Graph& graph, const Recording& reference);
 
+/// What a recorded value is called: its path, with "#<n>" for a repeated call, ":input" and
+/// ".<index>" where that is not 0, ":output.<index>".
+std::string recorded_name(const TapInfo& tap);
+
 class RunReplay {
  public:
   /// A value of the port that the reference recorded; each once, under the name of the module it
@@ -59,7 +63,7 @@ class RunReplay {
   /// "run path: why", of values of the port that the reference has not.
   const std::vector<std::string>& unrecorded() const { return unrecorded_; }
   const View& recorded(ValueId v) const { return known_.at(v)->view; }
-  /// As Target::path; empty for a value that was not recorded.
+  /// As recorded_name(); empty for a value that was not recorded.
   std::string name_of(ValueId v) const;
   std::set<ValueId> known() const;
   const std::map<std::string, Tensor>& step_data() const { return inputs_; }

@@ -203,10 +203,11 @@ class Comparison {
     if (!said.problem.empty()) {
       skip(position, Kind::kUnanswered, said.problem);
     } else if (said.prompt_tokens.has_value() && *said.prompt_tokens != position.length) {
-      skip(position, Kind::kUnanswered,
-           fmt::format("{} ids were sent and the server counts {} prompt tokens: it does not take "
-                       "ids as they are",
-                       position.length, *said.prompt_tokens));
+      skip(
+          position, Kind::kUnanswered,
+          fmt::format("{:+} prompt tokens against the ids that were sent: the server does not take "
+                      "ids as they are",
+                      *said.prompt_tokens - position.length));
     } else if (said.positions.empty()) {
       skip(position, Kind::kUnanswered, said.no_logprobs);
     } else if (said.positions.size() > 1) {

@@ -13,8 +13,9 @@
 namespace lockstep::parity {
 namespace {
 
-constexpr size_t kHighest = 64;  // logits of a row whose differences are its noise
-constexpr int64_t kRows = 64;    // rows of a prompt that are looked at
+constexpr size_t kHighest = 64;      // logits of a row whose differences are its noise
+constexpr double kLeastRest = 1e-3;  // of other tokens' probability, for it to say something
+constexpr int64_t kRows = 64;        // rows of a prompt that are looked at
 
 bool has_rows(const Run& run) {
   return run.info.phase == Phase::kPrefill && run.logits.has_value() &&
@@ -34,6 +35,14 @@ double precision_of(const std::string& dtype) {
   if (dtype == "bfloat16") return 1.0 / 256;
   if (dtype == "float16") return 1.0 / 2048;
   return 1e-6;
+}
+
+// Standard deviation of rounding `value` to the type: a server's logits may be of it, and the
+// highest lose the most.
+double rounding_of(const std::string& dtype, double value) {
+  const int exponent = value == 0 ? 0 : std::ilogb(value);
+  const int digits = dtype == "bfloat16" ? 7 : dtype == "float16" ? 10 : 23;
+  return std::ldexp(1.0, exponent - digits) / std::sqrt(12.0);
 }
 
 // Root mean square of what two rows are apart in the first one's highest logits, without what all
@@ -101,7 +110,7 @@ ReferenceRow reference_row(const Run& run, int64_t length) {
 }
 
 LogitNoise::LogitNoise(const std::vector<RecordedPrompt>& prompts, const std::string& dtype)
-    : relative_(precision_of(dtype)) {
+    : dtype_(dtype), relative_(precision_of(dtype)) {
   std::vector<double> noises;
   for (const RecordedPrompt& prompt : prompts) {
     if (prompt.low == nullptr) continue;
@@ -120,18 +129,27 @@ LogitNoise::LogitNoise(const std::vector<RecordedPrompt>& prompts, const std::st
   const auto middle = noises.begin() + static_cast<int64_t>(noises.size() / 2);
   std::nth_element(noises.begin(), middle, noises.end());
   usual_ = *middle;
-  source_ = fmt::format("a logit is {:.1e} from itself in {}, over {}", *usual_, dtype,
+  source_ = fmt::format("a logit is {:.1e} from itself in {} over {}, and rounded", *usual_, dtype,
                         counted(noises.size(), "row"));
 }
 
 double LogitNoise::at(const RecordedPrompt& prompt, int64_t length, const ReferenceRow& row) const {
+  const double highest = row.logits[static_cast<size_t>(row.top)];
   if (!usual_.has_value()) {
     double most = 0;
     for (const double value : row.logits) most = std::max(most, std::abs(value));
-    return relative_ * most;
+    return std::hypot(relative_ * most, rounding_of(dtype_, highest));
   }
-  if (prompt.low == nullptr || length - 1 < prompt.low->first_logit_row) return *usual_;
-  return std::max(*usual_, apart(row, reference_row(*prompt.low, length)));
+  double own = 0;
+  if (prompt.low != nullptr && length - 1 >= prompt.low->first_logit_row) {
+    const ReferenceRow low = reference_row(*prompt.low, length);
+    own = apart(row, low);
+    // Errors of a row may lie along one direction: what they did to its own token counts too.
+    const double rest = 1 - std::exp(row.logprob(row.top));
+    const double moved = std::abs(low.logprob(row.top) - row.logprob(row.top));
+    if (rest > kLeastRest) own = std::max(own, moved / rest);
+  }
+  return std::hypot(std::max(*usual_, own), rounding_of(dtype_, highest));
 }
 
 }  // namespace lockstep::parity

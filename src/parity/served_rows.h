@@ -43,11 +43,13 @@ class LogitNoise {
   /// Measured on the prompts that have a run in `dtype`, else assumed from the type's precision.
   LogitNoise(const std::vector<RecordedPrompt>& prompts, const std::string& dtype);
 
-  /// Standard deviation of one logit of this row, as the prompt's run in the type shows it.
+  /// Standard deviation of one logit of this row: as the prompt's run in the type shows it, and as
+  /// rounding to the type makes of the highest.
   double at(const RecordedPrompt& prompt, int64_t length, const ReferenceRow& row) const;
   const std::string& source() const { return source_; }
 
  private:
+  std::string dtype_;
   double relative_ = 0;  // to the row's largest logit, where nothing was measured
   std::optional<double> usual_;
   std::string source_;

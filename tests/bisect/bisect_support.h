@@ -1,10 +1,10 @@
 // Subjects for bisections: a fixture, sound or with a fault planted in its graph.
 #pragma once
 
-#include "bisect/step_faults.h"
+#include "../support.h"
 #include "cli/loopback_server.h"
 #include "parity/bisect/bisect.h"
-#include "support.h"
+#include "step_faults.h"
 
 namespace lockstep::test {
 

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "bisect/bisect_support.h"
+#include "bisect_support.h"
 
 namespace lockstep::test {
 namespace {

@@ -61,10 +61,18 @@ void judge_probe(StageResult& result, DtypeCase& the_case, const Subject& subjec
                                           StepWatch::Caches::kYes);
     });
     ask(engine);
-    const StepImage* step = watch == nullptr ? nullptr : watch->step_of(token);
-    if (step == nullptr) return std::nullopt;
-    return explain_step(ids, *step, watch->before(step), token, the_case.dtype,
-                        at_once_of(the_case, ids));
+    if (watch == nullptr) return std::nullopt;
+    // Of the steps that the token was the last of, and so its logits chose: the newest that shows
+    // anything. A text that was computed again, or asked for twice, has several.
+    std::optional<StepEvidence> evidence;
+    for (size_t s = watch->steps().size(); s-- > 0;) {
+      const StepImage& step = watch->steps()[s];
+      if (step.end != token + 1) continue;
+      evidence = explain_step(ids, step, watch->before(&step), token, the_case.dtype,
+                              at_once_of(the_case, ids));
+      if (evidence->kind != StepEvidence::Kind::kUnknown) break;
+    }
+    return evidence;
   };
   if (the_case.has_experts && the_case.dtype != DType::kFloat32) {
     probe.is_rerouted = [](int64_t) { return true; };  // not told from a fault here

@@ -86,16 +86,19 @@ class ServedStage {
     result_.findings.push_back(std::move(finding));
   }
 
+  // Only its own server is asked to go on behind end tokens: llama-server, for one, then forbids
+  // them, which is another text.
   Json body(int64_t max_tokens) const {
-    return {{"model", model_}, {"max_tokens", max_tokens}, {"temperature", 0},
-            {"stream", false}, {"ignore_eos", true}};
+    Json body = {{"model", model_}, {"max_tokens", max_tokens}, {"temperature", 0},
+                 {"stream", false}};
+    if (is_own_) body["ignore_eos"] = true;
+    return body;
   }
 
-  // Strict servers refuse fields that OpenAI does not have: without them end tokens end the text.
+  // Strict servers refuse fields that OpenAI does not have.
   Completion post(std::string_view path, Json body) {
     client::Answer answer = api_.try_post(path, body);
     if (answer.refused()) {
-      body.erase("ignore_eos");
       body.erase("return_tokens_as_token_ids");
       client::Answer plain = api_.try_post(path, body);
       if (plain.problem.empty()) answer = std::move(plain);
@@ -165,8 +168,28 @@ class ServedStage {
     if (case_.has_experts && case_.dtype != DType::kFloat32) {
       probe.is_rerouted = [](int64_t) { return true; };  // not told from a fault here
     }
-    judge_answer(result_, case_, i, text.n_prompt, judged, probe);
+    const bool same = judge_answer(result_, case_, i, text.n_prompt, judged, probe);
+    if (same) check_end(i, judged, completion.finish_reason);
     return completion;
+  }
+
+  // A text that is shorter than asked for ends at an end token.
+  void check_end(size_t i, const EngineAnswer& answer, const std::string& reason) {
+    const std::span<const int32_t> expected = text_of(i).generated();
+    const size_t n = answer.tokens.size();
+    if (n >= expected.size() || !tokenizer_) return;
+    if (!std::ranges::equal(answer.tokens, expected.first(n))) return;  // a tie: another text
+    const bool ends = tokenizer_->is_special(expected[n]) ||
+                      (n > 0 && tokenizer_->is_special(expected[n - 1]));
+    if (ends) {
+      not_covered(i, "ids", fmt::format("the server ends the text after {} of {} tokens, at an end "
+                                        "token",
+                                        n, expected.size()));
+      return;
+    }
+    differs(i, "ids", text_of(i).n_prompt - 1 + static_cast<int64_t>(n),
+            fmt::format("the text ends after {} of {} tokens ({}), the reference goes on with {}", n,
+                        expected.size(), reason, expected[n]));
   }
 
   // Another precision is no fault of serving, but nothing that a pass may hide.

@@ -103,20 +103,29 @@ std::string kind_of(const IsolatedTap& tap) {
   return std::string(place.layer >= 0 ? place.inner : std::string_view(tap.path)) + "|" + tap.ops;
 }
 
-bool is_same_fault(const SiteJudgement& a, const SiteJudgement& b) {
-  return a.verdict == b.verdict && a.verdict != CauseVerdict::kUndecided &&
-         a.ranked.front().cause->id == b.ranked.front().cause->id &&
-         a.ranked.front().finding.what == b.ranked.front().finding.what;
+// One op may be behind several values of its layer; one mistake may be in many layers.
+bool may_be_one(const Fault& fault, const std::string& kind, const IsolatedTap& tap) {
+  return fault.kind == kind || dissect(fault.path).layer == dissect(tap.path).layer;
+}
+
+// Of the site, or where nothing fits of the one op of it that is to blame.
+SiteJudgement judge(const GraphSite& site, const std::vector<Cause>& causes = catalogue()) {
+  SiteJudgement judgement = judge_site(site, causes);
+  if (judgement.verdict != CauseVerdict::kUndecided) return judgement;
+  const std::unique_ptr<GraphSite> narrowed = site.narrowed();
+  if (narrowed == nullptr) return judgement;
+  SiteJudgement of_op = judge_site(*narrowed, causes);
+  return of_op.verdict == CauseVerdict::kUndecided ? std::move(judgement) : std::move(of_op);
 }
 
 // Whether the causes that explain `fault` explain this site too, said as there.
-bool is_explained_alike(const Fault& fault, const Site& site) {
+bool is_explained_alike(const Fault& fault, const GraphSite& site) {
   if (fault.judgement.verdict == CauseVerdict::kUndecided) return false;
   std::vector<Cause> same;
   for (const Cause& cause : catalogue()) {
     if (cause.id == fault.judgement.ranked.front().cause->id) same.push_back(cause);
   }
-  const SiteJudgement judgement = judge_site(site, same);
+  const SiteJudgement judgement = judge(site, same);
   return judgement.verdict != CauseVerdict::kUndecided &&
          judgement.ranked.front().finding.what == fault.judgement.ranked.front().finding.what;
 }
@@ -149,7 +158,6 @@ Fault new_fault(const Guilty& guilty, SiteJudgement judgement) {
 void find_faults(Port& port, ExplainReport& report) {
   std::set<std::string> known;
   for (const Fault& fault : report.faults) known.insert(fault.paths.begin(), fault.paths.end());
-  std::map<std::string, std::vector<size_t>> faults_of_kind;
   for (const Guilty& guilty : port.guilty(known)) {
     std::unique_ptr<GraphSite> site;
     try {
@@ -159,15 +167,16 @@ void find_faults(Port& port, ExplainReport& report) {
                                    error.message());
       continue;
     }
-    std::vector<size_t>& alike = faults_of_kind[kind_of(*guilty.judged)];
-    const auto same = std::ranges::find_if(
-        alike, [&](size_t i) { return is_explained_alike(report.faults[i], *site); });
-    if (same != alike.end()) {
-      add_site(report.faults[*same], guilty);
+    const std::string kind = kind_of(*guilty.judged);
+    const auto same = std::ranges::find_if(report.faults, [&](const Fault& fault) {
+      return may_be_one(fault, kind, *guilty.judged) && is_explained_alike(fault, *site);
+    });
+    if (same != report.faults.end()) {
+      add_site(*same, guilty);
       continue;
     }
-    alike.push_back(report.faults.size());
-    report.faults.push_back(new_fault(guilty, judge_site(*site)));
+    report.faults.push_back(new_fault(guilty, judge(*site)));
+    report.faults.back().kind = kind;
   }
 }
 

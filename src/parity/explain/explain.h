@@ -17,6 +17,7 @@ struct Fault {
   std::string path;                // of the first site, in order of execution
   std::string module_class, ops;   // of it
   std::string run;                 // the one it was judged in
+  std::string kind;                // its place inside a layer and its ops: what sites of one share
   double isolated = 0, bar = 0;    // there
   std::vector<std::string> paths;  // of all sites, each once
   std::vector<int> layers;         // ascending; empty outside layers

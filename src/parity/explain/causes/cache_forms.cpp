@@ -136,7 +136,7 @@ std::vector<Finding> kept_unrotated(const Site& site) {
 std::vector<Cause> cache_causes() {
   constexpr std::string_view kOps = "attention", kTaps = "k_cache v_cache";
   return {
-      {"cache_row", 62, "row of the cache", "", kOps, kTaps, wrong_row},
+      {"cache_rows", 62, "row of the cache", "", kOps, kTaps, wrong_row},
       {"cache_length", 62, "rows of the cache that are read", "", kOps, kTaps, wrong_length},
       {"cache_unrotated", 61, "rotation of cached keys", "", kOps, kTaps, kept_unrotated},
   };

@@ -256,10 +256,14 @@ Forms moved_by(const Array& values, std::initializer_list<int> by, double most) 
   return forms;
 }
 
+constexpr std::initializer_list<int> kOffsets = {
+    1,  -1, 2,  -2, 3,  -3, 4,  -4, 5,  -5, 6,  -6, 7,  -7, 8,  -8, 9,   10,  11,
+    12, 13, 14, 15, 16, 17, 18, 20, 24, 31, 32, 33, 48, 63, 64, 65, 127, 128, 256};
+
 std::vector<Finding> rotation_offset(const Site& site) {
   return try_forms(site, "rotary_embedding", "positions",
                    [](const Site&, const SiteStep&, const Array& positions) {
-                     return moved_by(positions, {1, -1, 2, -2, 3, 4, 5, 8, 16}, 1e6);
+                     return moved_by(positions, kOffsets, 1e6);
                    });
 }
 

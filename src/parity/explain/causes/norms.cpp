@@ -268,7 +268,7 @@ std::vector<Cause> norm_causes() {
       {"norm_squares", 35, "mean or sum of squares", "", kOps, "", squares},
       {"norm_weight_missing", 34, "weight of the norm", "", kOps, "", weight_missing},
       {"norm_bias", 30, "bias of the norm", "", "layer_norm", "", bias},
-      {"norm_missing", 32, "norm on one side alone", "", kOps, "", missing},
+      {"norm_skipped", 38, "norm on one side alone", "", kOps, "", missing},
       {"norm_width", 33, "channels that the norm is over", "", kOps, "", width},
       {"norm_rounding", 37, "where the norm rounds", "", kOps, "", early_rounding},
   };

@@ -186,7 +186,7 @@ std::vector<Finding> never_loaded(const Site& site) {
 // The bias as the port has it, times a whole number.
 std::vector<Finding> bias_times(const Site& site) {
   const auto p = product_of(site);
-  if (!p || p->bias.values.empty()) return {};
+  if (!p || p->bias.values.empty() || site.geometry.layer < 0) return {};
   const Array sum = measure::product(p->x, p->weight);
   const auto with = [&](double n) { return measure::sum(sum, measure::scaled(p->bias, n)); };
   std::vector<Finding> found;
@@ -232,7 +232,7 @@ std::vector<Cause> partial_product_causes() {
       {"weight_scaled", 56, "scale of the weight", "", "linear", "", scale},
       {"block_scale", 56, "scale of a block of the weight", "", "linear", "", block_scale},
       {"weight_zero", 57, "weight never loaded", "", "linear", "", never_loaded},
-      {"linear_bias", 30, "bias of a projection", "", "linear", "", bias_times},
+      {"projection_bias", 30, "bias of a projection", "", "linear", "", bias_times},
       {"gate_left_out", 50, "gate or part left out", "", "linear", "", gate_left_out},
   };
 }

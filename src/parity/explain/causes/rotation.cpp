@@ -1,4 +1,6 @@
 // Causes in the rotation of queries and keys: both sides' are measured, and what differs is named.
+#include "parity/measure/rotation.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,7 +10,6 @@
 #include "parity/explain/causes/causes.h"
 #include "parity/explain/causes/formula.h"
 #include "parity/measure/frequency_law.h"
-#include "parity/measure/rotation.h"
 #include "parity/measure/rounding.h"
 
 namespace lockstep::parity {
@@ -190,12 +191,12 @@ std::vector<Finding> width(const Site& site) {
   const auto channels = [](const Rotation& r) {
     return fmt::format("{}..{}", r.first, r.first + r.width - 1);
   };
-  return {finding_of(site, *t,
-                     {fmt::format("the port rotates channels {} of a head, the reference {}",
-                                  channels(t->of_port), channels(t->of_reference)),
-                      fmt::format("rotate {} channels (partial_rotary_factor)",
-                                  t->of_reference.width),
-                      {{"rotated channels", channels(t->of_port), channels(t->of_reference)}}})};
+  return {
+      finding_of(site, *t,
+                 {fmt::format("the port rotates channels {} of a head, the reference {}",
+                              channels(t->of_port), channels(t->of_reference)),
+                  fmt::format("rotate {} channels (partial_rotary_factor)", t->of_reference.width),
+                  {{"rotated channels", channels(t->of_port), channels(t->of_reference)}}})};
 }
 
 std::vector<Finding> position(const Site& site) {
@@ -230,15 +231,14 @@ std::vector<Finding> factor(const Site& site) {
                    number_text(t->of_port.factor), reference.text,
                    is_plain ? "" : ", neither of them 1"),
        "multiply cosines and sines with the reference's attention factor",
-       {{"attention factor", number_text(t->of_port.factor),
-         number_text(t->of_reference.factor)}},
+       {{"attention factor", number_text(t->of_port.factor), number_text(t->of_reference.factor)}},
        n_fitted})};
 }
 
 // The frequencies' entry of one kind of difference.
-std::vector<Finding> if_frequency(const Site& site, std::initializer_list<FrequencyFault> kinds,
-                                  const std::function<std::optional<Words>(Turned&,
-                                                            const Differences&)>& words) {
+std::vector<Finding> if_frequency(
+    const Site& site, std::initializer_list<FrequencyFault> kinds,
+    const std::function<std::optional<Words>(Turned&, const Differences&)>& words) {
   auto t = measured(site);
   if (!t) return {};
   const Differences d = differences_of(site, *t);
@@ -278,14 +278,13 @@ std::vector<Finding> base(const Site& site) {
         }
         const Named reference = named(site, d.laws.reference.base, 1e-3);
         const Named port = named(site, d.laws.port.base, 1e-3);
-        t.of_reference.frequency =
-            powers(reference.value, n, denominator, d.laws.reference.factor);
-        return Words{fmt::format("rotary base {} in the port, {} in the reference", port.text,
-                                 reference.text),
-                     fmt::format("give the rotary embedding the base {}", reference.text),
-                     {{"rope_theta", number_text(d.laws.port.base),
-                       number_text(d.laws.reference.base)}},
-                     reference.n_fitted};
+        t.of_reference.frequency = powers(reference.value, n, denominator, d.laws.reference.factor);
+        return Words{
+            fmt::format("rotary base {} in the port, {} in the reference", port.text,
+                        reference.text),
+            fmt::format("give the rotary embedding the base {}", reference.text),
+            {{"rope_theta", number_text(d.laws.port.base), number_text(d.laws.reference.base)}},
+            reference.n_fitted};
       });
 }
 
@@ -331,18 +330,18 @@ std::vector<Finding> scaling(const Site& site) {
         const bool is_ignored = d.frequency == FrequencyFault::kScalingIgnored;
         const double by = is_ignored ? 1 / d.laws.ratio : d.laws.ratio;
         const Named factor = named(site, by, 1e-3);
-        return Words{
-            is_ignored ? fmt::format("the reference turns slow pairs up to {} times slower than "
-                                     "plain powers of the base, the port does not",
-                                     factor.text)
-                       : fmt::format("the port turns slow pairs up to {} times slower than plain "
-                                     "powers of the base, the reference does not",
-                                     factor.text),
-            is_ignored ? "compute frequencies by the rope_type of config.json"
-                       : "leave the scaling of frequencies out",
-            {{"slowest pair, times slower", is_ignored ? "1" : number_text(by),
-              is_ignored ? number_text(by) : "1"}},
-            factor.n_fitted};
+        return Words{is_ignored
+                         ? fmt::format("the reference turns slow pairs up to {} times slower than "
+                                       "plain powers of the base, the port does not",
+                                       factor.text)
+                         : fmt::format("the port turns slow pairs up to {} times slower than plain "
+                                       "powers of the base, the reference does not",
+                                       factor.text),
+                     is_ignored ? "compute frequencies by the rope_type of config.json"
+                                : "leave the scaling of frequencies out",
+                     {{"slowest pair, times slower", is_ignored ? "1" : number_text(by),
+                       is_ignored ? number_text(by) : "1"}},
+                     factor.n_fitted};
       });
 }
 
@@ -358,10 +357,11 @@ std::vector<Finding> sign(const Site& site) {
 std::vector<Finding> order(const Site& site) {
   return if_frequency(site, {FrequencyFault::kOrder},
                       [](Turned&, const Differences&) -> std::optional<Words> {
-                        return Words{"the port's pairs turn by the reference's frequencies in "
-                                     "another order",
-                                     "give the tables the order that the rotation reads them in",
-                                     {}};
+                        return Words{
+                            "the port's pairs turn by the reference's frequencies in "
+                            "another order",
+                            "give the tables the order that the rotation reads them in",
+                            {}};
                       });
 }
 
@@ -369,8 +369,7 @@ std::vector<Finding> order(const Site& site) {
 std::vector<Finding> heads(const Site& site) {
   const auto t = vectors_of(site);
   if (!t || t->x.dim(1) < 2) return {};
-  const auto rotation =
-      measure::measure_rotation(t->x, t->reference, t->positions, site.bar);
+  const auto rotation = measure::measure_rotation(t->x, t->reference, t->positions, site.bar);
   if (!rotation || rotation->width == 0) return {};
   const std::vector<bool> same = measure::same_heads(t->x, t->port, site.bar);
   const auto n = static_cast<size_t>(std::ranges::count(same, true));
@@ -393,8 +392,7 @@ std::vector<Finding> heads(const Site& site) {
 std::vector<Finding> low_precision(const Site& site) {
   const auto t = vectors_of(site);
   if (!t || site.dtype != "float32") return {};
-  const auto rotation =
-      measure::measure_rotation(t->x, t->reference, t->positions, site.bar);
+  const auto rotation = measure::measure_rotation(t->x, t->reference, t->positions, site.bar);
   if (!rotation || rotation->width == 0) return {};
   const Array right = measure::rotate(t->x, t->positions, *rotation);
   std::vector<Finding> found;
@@ -417,13 +415,12 @@ std::vector<Finding> low_precision(const Site& site) {
         std::ranges::copy(y.values, wrong.row(token * n));
       }
       const std::string type_name(dtype_name(type));
-      found.push_back(with_errors(
-          site,
-          {fmt::format("the port holds rotary {} in {}", is_angle ? "angles" : "frequencies",
-                       type_name),
-           "compute angles in float32",
-           {{is_angle ? "angles" : "frequencies", type_name, "float32"}}},
-          wrong, right));
+      found.push_back(with_errors(site,
+                                  {fmt::format("the port holds rotary {} in {}",
+                                               is_angle ? "angles" : "frequencies", type_name),
+                                   "compute angles in float32",
+                                   {{is_angle ? "angles" : "frequencies", type_name, "float32"}}},
+                                  wrong, right));
     }
   }
   return found;
@@ -435,16 +432,16 @@ std::vector<Cause> rotation_causes() {
   constexpr std::string_view kOps = "rope rotary_embedding", kTaps = "q_rot k_rot";
   return {
       {"rotation_style", 1, "pairing of the rotation", "", kOps, kTaps, style},
-      {"rotation_missing", 7, "rotation on one side alone", "", kOps, kTaps, missing},
+      {"rotation_skipped", 7, "rotation on one side alone", "", kOps, kTaps, missing},
       {"rotary_width", 4, "number of rotated channels", "", kOps, kTaps, width},
-      {"rotary_position", 9, "position offset", "", kOps, kTaps, position},
+      {"rotation_offset", 9, "position offset", "", kOps, kTaps, position},
       {"rotation_factor", 13, "attention factor on the rotary tables", "", kOps, kTaps, factor},
       {"rotary_base", 3, "rotary base", "", kOps, kTaps, base},
       {"rotary_exponent", 5, "denominator of the rotary exponents", "", kOps, kTaps, exponent},
       {"rotary_linear", 12, "linear scaling of rotary frequencies", "", kOps, kTaps,
        linear_scaling},
       {"rotary_scaling", 12, "scaling of slow rotary frequencies", "", kOps, kTaps, scaling},
-      {"rotary_sign", 8, "sign of the rotation", "", kOps, kTaps, sign},
+      {"rotation_sign", 8, "sign of the rotation", "", kOps, kTaps, sign},
       {"rotary_table_layout", 8, "layout of the rotary tables", "", kOps, kTaps, order},
       {"rotated_heads", 6, "heads that are rotated", "", kOps, kTaps, heads},
       {"rotary_precision", 11, "precision of rotary angles", "", kOps, kTaps, low_precision},

@@ -72,7 +72,8 @@ std::vector<Finding> multiplier(const Site& site) {
     said.push_back(fmt::format("multiplies {} by {}{}", name, number_text(weights[i]),
                                key.empty() ? "" : " (config.json: " + key + ")"));
   }
-  if (said.empty()) return {};
+  // A sign alone is the sum's own attribute.
+  if (said.empty() || (std::abs(weights[0]) == 1 && std::abs(weights[1]) == 1)) return {};
   const std::string all = said.size() == 1 ? said[0] : said[0] + " and " + said[1];
   return {with_errors(
       site,
@@ -288,7 +289,7 @@ std::vector<Cause> sum_causes() {
        rounded_root},
       {"whole_factor", 42, "a factor of the whole value", "", "*", "", whole_factor},
       {"token_factor", 50, "a factor of each token", "", "*", "", token_factor},
-      {"shifted_tokens", 76, "tokens in other rows", "", "*", "", shifted_tokens},
+      {"rows_of_head", 76, "tokens in other rows", "", "*", "", shifted_tokens},
       {"another_value", 69, "another value in its place", "", "*", "", another_value},
   };
 }
