@@ -272,11 +272,14 @@ class Protocol {
   void decide() {
     if (report_.diff) report_.not_covered = report_.diff->not_covered;
     list_gaps();
-    if (const DebugStage* stopped = report_.stopped()) return decide_stopped(*stopped);
+    if (const DebugStage* stopped = blocked()) return decide_stopped(*stopped);
     list_verified();
     list_suspected();
     const bool text_differs = differs_in_text();
-    if (has_sources()) {
+    if (has_sources() && report_.explained.faults.empty()) {
+      report_.outcome = Outcome::kDiverged;
+      report_.headline = "values are wrong on the reference's own inputs, and none could be explained";
+    } else if (has_sources()) {
       report_.outcome = Outcome::kDiverged;
       const size_t n = report_.explained.faults.size();
       report_.headline = fmt::format("{} with {}; {} named", counted(n, "guilty operator"),
@@ -294,6 +297,9 @@ class Protocol {
     } else if (text_differs) {
       report_.outcome = Outcome::kDiverged;
       report_.headline = "every value is right, and the greedy text differs beyond the noise";
+    } else if (report_.stopped() != nullptr) {
+      report_.outcome = Outcome::kUndecided;
+      report_.headline = "nothing differs in one forward call; stopped at " + report_.stopped()->name;
     } else {
       report_.outcome = report_.diff->outcome;
       report_.headline = report_.outcome == Outcome::kPass
@@ -301,6 +307,15 @@ class Protocol {
                              : "nothing differs, and too little was recorded to pass";
     }
     report_.next = next_command();
+  }
+
+  // The stage without which nothing can be said of the port.
+  const DebugStage* blocked() const {
+    const DebugStage* stopped = report_.stopped();
+    if (stopped == nullptr || stopped->name == "explain" || stopped->name == "bisect") {
+      return nullptr;
+    }
+    return stopped;
   }
 
   void decide_stopped(const DebugStage& stopped) {
@@ -389,6 +404,10 @@ class Protocol {
 
   void list_suspected() {
     const ExplainReport& explained = report_.explained;
+    if (const DebugStage* stopped = report_.stopped()) {
+      report_.suspected.push_back(stopped->name + " stopped: " + stopped->result);
+    }
+    if (explained.faults.empty()) list_sources();
     for (const Fault& fault : explained.faults) {
       const SiteJudgement& judgement = fault.judgement;
       if (judgement.verdict == CauseVerdict::kAmbiguous) {
@@ -417,6 +436,17 @@ class Protocol {
           "greedy text of prompt {} in {}: token {} is {}, expected {} ({})", check.prompt,
           check.dtype, check.tokens - 1, check.found, check.expected,
           check.outcome == GreedyCheck::Outcome::kTie ? "a tie" : "no tie"));
+    }
+  }
+
+  void list_sources() {
+    for (const IsolatedPort& port : report_.isolated) {
+      for (const IsolatedTap& tap : port.report.taps) {
+        if (!is_source(tap)) continue;
+        report_.suspected.push_back(fmt::format("{} {}: off by {} on the reference's inputs, bar {}",
+                                                tap.run, tap.path, short_number(tap.isolated),
+                                                short_number(tap.bar)));
+      }
     }
   }
 
