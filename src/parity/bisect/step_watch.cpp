@@ -141,7 +141,8 @@ const Tensor* StepWatch::seen(std::string_view input) const {
   return at == values_.end() ? nullptr : &at->second;
 }
 
-// The segment that agrees with the text in most tokens, and in more than half of its own.
+// The segment that agrees with the text in more than half of its tokens: one that ends with the
+// last of the wanted tokens, whose logits were used, else the one that agrees in most.
 std::optional<StepWatch::Place> StepWatch::find_text(std::span<const int32_t> ids,
                                                      std::span<const int32_t> offsets) const {
   const std::span<const int32_t> positions = ints(seen("@positions"));
@@ -159,7 +160,11 @@ std::optional<StepWatch::Place> StepWatch::find_text(std::span<const int32_t> id
       const auto at = static_cast<size_t>(begin) + (i - first);
       n += at < text_.size() && ids[i] == text_[at];
     }
-    if (n <= most || 2 * n <= static_cast<int64_t>(last - first)) continue;
+    if (2 * n <= static_cast<int64_t>(last - first)) continue;
+    const bool is_wanted = !rows_.empty() && begin + static_cast<int64_t>(last - first) ==
+                                                 rows_.back() + 1;
+    if (is_wanted) n += static_cast<int64_t>(text_.size());
+    if (n <= most) continue;
     most = n;
     found = Place{s, begin};
   }
