@@ -45,9 +45,8 @@ std::vector<StepFault> step_faults() {
        Stage::kIncremental, Kind::kPosition, "transformer.wpe", "delta +1"},
       {"PositionStuck", "llama", plant_stuck_position, Stage::kIncremental, Kind::kPosition,
        "model.rotary_emb", "delta -1"},
-      {"StaleTables", "llama",
-       [](Graph& g) { plant_stale_tables(g, "layers.1.self_attn"); }, Stage::kIncremental,
-       Kind::kPosition, "model.layers.1.self_attn/q_rot", "delta -1"},
+      {"StaleTables", "llama", [](Graph& g) { plant_stale_tables(g, "layers.1.self_attn"); },
+       Stage::kIncremental, Kind::kPosition, "model.layers.1.self_attn/q_rot", "delta -1"},
       {"CacheRowOverwritten", "llama",
        [](Graph& g) { plant_overwritten_row(g, "layers.1.self_attn"); }, Stage::kIncremental,
        Kind::kCache, "model.layers.1.self_attn/k_cache", "overwritten"},
@@ -106,8 +105,8 @@ TEST_P(SoundPortTest, PassesEveryStageInBothDtypes) {
   const Pipeline pipeline(Model::open(fixture(GetParam()).string(), Registry()), {});
   for (const parity::StageResult& stage : report.stages) {
     // Nothing was given to serve with; states alone run out of nothing.
-    const bool can_run = stage.stage != Stage::kServed &&
-                         (stage.stage != Stage::kPreempted || pipeline.has_pages());
+    const bool can_run =
+        stage.stage != Stage::kServed && (stage.stage != Stage::kPreempted || pipeline.has_pages());
     EXPECT_EQ(stage.probes > 0, can_run) << stage_name(stage.stage);
   }
 }

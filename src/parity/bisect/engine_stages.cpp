@@ -15,13 +15,6 @@ constexpr int64_t kGenerated = 8;    // after a prompt that is the text's beginn
 constexpr int64_t kPreemptable = 3;  // texts that do not fit together
 constexpr int kAttempts = 3;         // to see again what a run of the engine showed
 
-StageResult stage_of(Stage stage) {
-  StageResult result;
-  result.stage = stage;
-  result.outcome = StageResult::Outcome::kSame;
-  return result;
-}
-
 int64_t longest_of(const std::vector<ReferenceText>& texts) {
   int64_t longest = 0;
   for (const ReferenceText& text : texts) longest = std::max(longest, text.n_tokens());
@@ -126,8 +119,7 @@ Ask all_at_once(const DtypeCase& the_case, size_t wanted, int64_t n_generated,
 }
 
 void judge_all_at_once(StageResult& result, DtypeCase& the_case, const Subject& subject,
-                       const std::string& name, const EngineOptions& options,
-                       int64_t n_generated) {
+                       const std::string& name, const EngineOptions& options, int64_t n_generated) {
   std::vector<EngineAnswer> answers;
   {
     ProbeEngine engine(subject, the_case.dtype, options);
