@@ -92,8 +92,7 @@ int verify(const VerifyOptions& options) {
       options.save.empty() ? scratch.dump() : std::filesystem::path(options.save);
   parity::DumpOptions dump_options;
   if (!options.save.empty()) {
-    dump_options.greedy =
-        parity::own_greedy(pipelines.all(), reference, pipelines.sequences());
+    dump_options.greedy = parity::own_greedy(pipelines.all(), reference, pipelines.sequences());
   }
   parity::dump(pipelines.all(), pipelines.sequences(), dump_options, folder);
   const parity::Recording port = parity::read_recording(folder);
