@@ -27,7 +27,7 @@ constexpr size_t kMostFaults = 8, kMostItems = 6;
 std::string plain(const std::string& text) {
   std::string out;
   for (const char c : printable(text)) {
-    if (std::string_view("`*_<>[]|\\").find(c) != std::string_view::npos) out += '\\';
+    if (std::string_view("`*<>[]|\\").find(c) != std::string_view::npos) out += '\\';
     out += c;
   }
   return out;
@@ -159,7 +159,7 @@ class Brief {
     std::string evidence =
         "| kernels | off from the reference | off from the port |\n|---|---|---|\n";
     for (const KernelFacts& fact : facts) {
-      evidence += fmt::format("| {} | {} | {} |\n", plain(fact.kernels),
+      evidence += fmt::format("| {} | {} | {} |\n", code(fact.kernels),
                               short_number(fact.from_reference), short_number(fact.from_port));
     }
     const bool same = facts.size() == 2 && facts[1].from_reference > fault.bar;

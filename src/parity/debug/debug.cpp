@@ -66,8 +66,8 @@ std::vector<std::string> joined_gaps(const std::vector<std::string>& gaps) {
     }
     if (reason.places.size() > kNamedPlaces) names += ", ...";
     lines.push_back(names.empty() ? why
-                                  : fmt::format("not replayed, {}: {} ({})",
-                                                counted(reason.n, "value"), names, why));
+                                  : fmt::format("{} not replayed, {}: {}",
+                                                counted(reason.n, "value"), why, names));
   }
   return lines;
 }
@@ -375,16 +375,15 @@ class Protocol {
     report_.verified.push_back(fmt::format(
         "{} of {} values are right on the reference's own inputs ({})", n_clean, n,
         dtypes_of(*report_.port)));
-    report_.verified.push_back(fmt::format(
-        "{} compared, {} tokens at most: embedding {}, {} of {} layers, final norm {}, logits {}",
-        counted(c.runs, "run"), c.tokens, c.embedding ? "yes" : "no", c.layers, c.layers_expected,
-        c.final_norm ? "yes" : "no", c.logits ? "yes" : "no"));
+    report_.verified.push_back(fmt::format("compared: {}{} of {} layers{}{}, in {}",
+                                           c.embedding ? "embedding, " : "", c.layers,
+                                           c.layers_expected, c.final_norm ? ", final norm" : "",
+                                           c.logits ? ", logits" : "", counted(c.runs, "run")));
     const ExplainReport& explained = report_.explained;
     if (!explained.faults.empty() && !explained.logits_run.empty() && explained.is_complete()) {
       report_.verified.push_back(
-          fmt::format("all put right, the logits are off by {} (bar {}): nothing else is wrong in {}",
-                      short_number(explained.logits_left), short_number(explained.logits_bar),
-                      explained.logits_run));
+          fmt::format("all put right, the logits are off by {} (bar {}): nothing else shows",
+                      short_number(explained.logits_left), short_number(explained.logits_bar)));
     }
     if (report_.bisected) {
       std::vector<std::string_view> alike;
