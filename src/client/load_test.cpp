@@ -42,13 +42,10 @@ RequestTimes times_of(const std::vector<std::string>& parts, const HttpReply& re
 
 TEST(StreamTimes, Dialects) {
   const std::string end = R"({"choices":[{"delta":{},"finish_reason":"length"}]})";
-  const RequestTimes chat =
-      times_of({R"({"choices":[{"delta":{"role":"assistant","content":""}}]})",
-                R"({"choices":[{"delta":{"content":"a"}}]})",
-                R"({"choices":[{"delta":{"content":"b"}}]})", end,
-                R"({"choices":[],"usage":{"prompt_tokens":7,
-                                          "completion_tokens":3}})",
-                "[DONE]"});
+  const RequestTimes chat = times_of(
+      {R"({"choices":[{"delta":{"role":"assistant","content":""}}]})",
+       R"({"choices":[{"delta":{"content":"a"}}]})", R"({"choices":[{"delta":{"content":"b"}}]})",
+       end, R"({"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}})", "[DONE]"});
   EXPECT_EQ(chat.failure, "");
   EXPECT_DOUBLE_EQ(chat.ttft, 0.02) << "the role is no token";
   ASSERT_EQ(chat.gaps.size(), 1u);
@@ -58,10 +55,10 @@ TEST(StreamTimes, Dialects) {
   EXPECT_EQ(chat.counted_by, "usage");
   EXPECT_DOUBLE_EQ(chat.e2e, 0.07);
 
-  const RequestTimes llama = times_of({R"({"choices":[{"text":"a"}]})",
-                                       R"({"choices":[{"text":"","finish_reason":"stop"}],"timings":
-                                           {"cache_n":2,"prompt_n":3,"predicted_n":4}})",
-                                       "[DONE]"});
+  const RequestTimes llama =
+      times_of({R"({"choices":[{"text":"a"}]})",
+                R"({"choices":[{"text":""}],"timings":{"cache_n":2,"prompt_n":3,"predicted_n":4}})",
+                "[DONE]"});
   EXPECT_EQ(llama.counted_by, "timings");
   EXPECT_EQ(llama.output_tokens, 4);
   EXPECT_EQ(llama.prompt_tokens, 5);
