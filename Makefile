@@ -1,6 +1,6 @@
 # Everything a person types. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup build all demo test asan asan-readers fuzz test-all bench format check-format check
+.PHONY: help setup build all demo test asan asan-readers fuzz test-all check-debugger bench format check-format check
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -37,7 +37,11 @@ fuzz: setup ## every fuzz target, the server's too, FUZZ_SECONDS each (60)
 	@cmake --build --preset asan --target fuzzers
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
-test-all: test asan fuzz ## all of the above
+test-all: test asan fuzz check-debugger ## all of the above
+
+check-debugger: all ## every planted fault, judged blindly: docs/debugger-checks.md
+	@build/release/bin/lockstep_mutants --triples 100 --table docs/debugger-checks.md \
+	  --commit $$(git rev-parse --short HEAD)
 
 bench: all ## every benchmark; results in build/bench
 	@scripts/bench.sh

@@ -111,7 +111,10 @@ class Differ {
         check_reference(run, report_);
         check_false_cliffs(run, pool_, report_);
       }
-      for (const RunDiff& run : report_.runs) check_decode(run, reference_, pool_, report_);
+      // Of a reference that knows nothing its decode steps say nothing.
+      if (!report_.refused("reference_not_loaded")) {
+        for (const RunDiff& run : report_.runs) check_decode(run, reference_, pool_, report_);
+      }
     }
     if (readable && !options_.validate_only) check_texts(reference_, port_, report_);
     decide(reference_, port_, options_, report_);

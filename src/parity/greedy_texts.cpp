@@ -20,7 +20,8 @@ double tie_bar(const DiffReport& report, const std::string& dtype) {
   for (const RunDiff& run : report.runs) {
     if (run.dtype != dtype || !run.logits || !run.logits->floor) continue;
     const TapMetrics& m = run.logits->metrics;
-    const double rms = std::sqrt(m.sums.rr / static_cast<double>(std::max<int64_t>(1, m.elements())));
+    const double rms =
+        std::sqrt(m.sums.rr / static_cast<double>(std::max<int64_t>(1, m.elements())));
     bar = std::max(bar, 4 * std::sqrt(2.0) * run.logits->floor->total * rms);
   }
   return bar;
@@ -35,10 +36,9 @@ std::vector<int64_t> prompt_ids(const Recording& recording, int prompt) {
 
 void tell(const std::vector<TextSymptom>& symptoms, const std::string& where, DiffReport& report) {
   for (const TextSymptom& symptom : symptoms) {
-    report.findings.push_back({Level::kInfo, "symptom", where, "",
-                               fmt::format("{}: {}", symptom.symptom,
-                                           fmt::join(symptom.candidates, "; or ")),
-                               ""});
+    report.findings.push_back(
+        {Level::kInfo, "symptom", where, "",
+         fmt::format("{}: {}", symptom.symptom, fmt::join(symptom.candidates, "; or ")), ""});
   }
 }
 
@@ -71,9 +71,10 @@ void check_texts(const Recording& reference, const Recording& port, DiffReport& 
     if (has_margin && other->margins[at] <= bar) {
       report.findings.push_back(
           {Level::kInfo, "text_tie", where, "",
-           fmt::format("token {} of the text differs where the reference's margin is {:.2g}, within "
-                       "the noise of {:.2g}: a tie; nothing after it is compared",
-                       at, other->margins[at], bar),
+           fmt::format(
+               "token {} of the text differs where the reference's margin is {:.2g}, within "
+               "the noise of {:.2g}: a tie; nothing after it is compared",
+               at, other->margins[at], bar),
            ""});
       continue;
     }
@@ -81,9 +82,10 @@ void check_texts(const Recording& reference, const Recording& port, DiffReport& 
     report.findings.push_back(
         {Level::kDiverged, "text", where, "",
          fmt::format("token {} of the text differs{}", at,
-                     has_margin ? fmt::format(", the reference's margin there is {:.2g}, the noise {:.2g}",
-                                              other->margins[at], bar)
-                                : std::string()),
+                     has_margin
+                         ? fmt::format(", the reference's margin there is {:.2g}, the noise {:.2g}",
+                                       other->margins[at], bar)
+                         : std::string()),
          "compare decode steps: `lockstep dump --like` records them"});
     tell(text_symptoms(pair), where, report);
   }

@@ -28,7 +28,15 @@ struct Sides {
 std::vector<FakeRun> float32_runs(const Recording& recording) {
   std::vector<FakeRun> out;
   for (const Run& run : recording.runs) {
-    if (run.info.dtype == "float32") out.push_back(copy_of(run));
+    if (run.info.dtype != "float32") continue;
+    out.push_back(copy_of(run));
+    // What transformers keeps of the prompt's keys is what the port calls rotated.
+    if (run.info.phase != Phase::kPrefill) continue;
+    for (FakeTensor& t : out.back().taps) {
+      if (t.info.path.ends_with("/k_cache")) {
+        t.info.path.replace(t.info.path.size() - 8, 8, "/k_rot");
+      }
+    }
   }
   return out;
 }
@@ -56,7 +64,9 @@ void forget_context(std::vector<FakeRun>& side, const std::filesystem::path& fol
   alone.info.phase = Phase::kPrefill;
   alone.info.step = 0;
   alone.info.prompt_ids = {step.info.prompt_ids.back(), step.info.prompt_ids.back()};
-  const Recording like = (std::filesystem::create_directories(folder), read_recording(write_dump(folder / "alone-like", {alone}, {}, kStoryLayers)));
+  const Recording like =
+      (std::filesystem::create_directories(folder),
+       read_recording(write_dump(folder / "alone-like", {alone}, {}, kStoryLayers)));
   const Recording found = record_port(like, folder / "alone");
   const FakeRun values = copy_of(found.runs[0]);
   for (FakeTensor& t : step.taps) {
@@ -101,8 +111,7 @@ const std::vector<Fault>& faults() {
       {"one buffer is recorded again and again",
        [](Sides& s, const auto&) {
          for (int i = 0; i < kStoryLayers - 1; ++i) {
-           s.of(s.port, layer_path(i)).values =
-               s.of(s.port, layer_path(kStoryLayers - 1)).values;
+           s.of(s.port, layer_path(i)).values = s.of(s.port, layer_path(kStoryLayers - 1)).values;
          }
        },
        {"equal_hashes"}},
@@ -110,8 +119,7 @@ const std::vector<Fault>& faults() {
        [](Sides& s, const auto&) {
          for (int i = 0; i < kStoryLayers; ++i) {
            const std::string attention = layer_path(i) + ".self_attn";
-           s.of(s.port, attention + "/k_cache").values =
-               s.of(s.port, attention + ".k_proj").values;
+           s.of(s.port, attention + "/k_rot").values = s.of(s.port, attention + ".k_proj").values;
          }
        },
        {"tap_point"}},
@@ -139,9 +147,8 @@ const std::vector<Fault>& faults() {
        [](Sides& s, const auto&) {
          size_t seed = 5;
          for (FakeRun& run : s.reference) {
-           for_each_tensor(run, [&](FakeTensor& t) {
-             t.values = random_values(t.values.size(), ++seed);
-           });
+           for_each_tensor(
+               run, [&](FakeTensor& t) { t.values = random_values(t.values.size(), ++seed); });
            for (float& x : run.logits->values) x *= 0.3f;
          }
        },

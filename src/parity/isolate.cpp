@@ -55,10 +55,10 @@ IsolatedTap isolate_value(RunReplay& replay, const RunReplay::Target& target) {
   return tap;
 }
 
-void replay_run(RunReplay& run, IsolateReport& report) {
+void replay_run(RunReplay& run, const Recording* port, IsolateReport& report) {
   run.prepare();
   std::ranges::copy(run.unrecorded(), std::back_inserter(report.not_replayed));
-  const std::map<ValueId, double> accumulated = run.accumulated();
+  const std::map<ValueId, double> accumulated = run.accumulated(port);
   for (const RunReplay::Target& target : run.targets()) {
     try {
       IsolatedTap tap = isolate_value(run, target);
@@ -91,7 +91,7 @@ double isolation_bar(const std::string& dtype, int64_t n_ops, double response) {
   return std::max(kFloat32Factor * floor, kFloat32Bar * ops);
 }
 
-IsolateReport isolate(Pipeline& pipeline, const Recording& reference) {
+IsolateReport isolate(Pipeline& pipeline, const Recording& reference, const Recording* port) {
   IsolateReport report;
   const std::string dtype(dtype_name(pipeline.graph().activation_dtype));
   const std::set<std::string> other_rows = misfits(pipeline.graph(), reference);
@@ -100,7 +100,7 @@ IsolateReport isolate(Pipeline& pipeline, const Recording& reference) {
     if (run.info.dtype != dtype || run.info.prompt_ids.empty() || run.taps.empty()) continue;
     ++n_runs;
     RunReplay replay(pipeline, reference, other_rows, run);
-    replay_run(replay, report);
+    replay_run(replay, port, report);
   }
   if (n_runs == 0) {
     throw Error(ErrorCode::kInvalidArgument,

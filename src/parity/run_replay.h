@@ -22,6 +22,10 @@ namespace lockstep::parity {
 /// router's list that is sorted by expert looks like the port's in a step of one token.
 std::set<std::string> misfits(const Graph& graph, const Recording& reference);
 
+/// What a recorded value is called: its path, with "#<n>" for a repeated call, ":input" and
+/// ".<index>" where that is not 0, ":output.<index>".
+std::string recorded_name(const TapInfo& tap);
+
 class RunReplay {
  public:
   /// A value of the port that the reference recorded; each once, under the name of the module it
@@ -59,15 +63,16 @@ class RunReplay {
   /// "run path: why", of values of the port that the reference has not.
   const std::vector<std::string>& unrecorded() const { return unrecorded_; }
   const View& recorded(ValueId v) const { return known_.at(v)->view; }
-  /// As Target::path; empty for a value that was not recorded.
+  /// As recorded_name(); empty for a value that was not recorded.
   std::string name_of(ValueId v) const;
   std::set<ValueId> known() const;
   const std::map<std::string, Tensor>& step_data() const { return inputs_; }
   /// As the port holds it; none of that path gives no data.
   View weight(const std::string& path) const;
 
-  /// How far each recorded value is off in the port's own run of the same tokens.
-  std::map<ValueId, double> accumulated();
+  /// How far each recorded value is off in the port's own run of the same tokens. `port` is a
+  /// recording of it; what it lacks, or all (nullptr), is run.
+  std::map<ValueId, double> accumulated(const Recording* port = nullptr);
 
   /// Caches as they are before this run: the reference's, and what it keeps in another form (it has
   /// no latents) as the same piece of the graph leaves it on the runs before.
@@ -94,6 +99,7 @@ class RunReplay {
   void add_logits();
   void make_step_data();
   const Run* previous() const;
+  std::map<ValueId, double> accumulated_in(const Recording& port) const;
   void fill_pages(Tensor& cache, const Tap& tap) const;
   const Tap* recorded_cache(const CacheInput& input) const;
   void fill_cache(Tensor& cache, const CacheInput& input, const Tap& tap) const;

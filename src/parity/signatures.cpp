@@ -22,8 +22,21 @@ constexpr double kSpike = 8;                // times as far above the rest as on
 constexpr size_t kMostCandidates = 4;
 
 enum class Kind : uint8_t {
-  kEmbedding, kNorm, kProjection, kHeadNorm, kRotated, kScores, kAttention, kOutput,
-  kActivation, kFeedForward, kRouter, kLayer, kFinalNorm, kLogits, kOther
+  kEmbedding,
+  kNorm,
+  kProjection,
+  kHeadNorm,
+  kRotated,
+  kScores,
+  kAttention,
+  kOutput,
+  kActivation,
+  kFeedForward,
+  kRouter,
+  kLayer,
+  kFinalNorm,
+  kLogits,
+  kOther
 };
 
 Kind kind_of(const TapDiff& tap) {
@@ -135,7 +148,8 @@ class Patterns {
 
   void degenerate() {
     if (tap_.metrics.port_zero) {
-      add("the port is 0 everywhere", "a weight that was not loaded, or a value never written", 0, 0);
+      add("the port is 0 everywhere", "a weight that was not loaded, or a value never written", 0,
+          0);
     } else if (tap_.metrics.reference_zero) {
       add("the reference is 0 everywhere", "the reference's weight, or its recording", 0, 0);
     }
@@ -152,14 +166,15 @@ class Patterns {
     }
     if (std::abs(alpha + 1) < 1e-4) pattern = "the port is the reference with the other sign";
     add(pattern,
-        meaning({{Kind::kEmbedding, "an embedding multiplier missing or applied twice"},
-                 {Kind::kScores, "the scale of the scores: head width, mscale or a query scalar"},
-                 {Kind::kRotated, "an attention factor on the rotary tables (YaRN)"},
-                 {Kind::kLogits, "a scale of the logits, missing or inverted"},
-                 {Kind::kRouter, "a routed scaling factor"},
-                 {Kind::kOutput, "a residual multiplier, an output scale or a reduction over ranks"},
-                 {Kind::kProjection, "a scale of the weight (quantisation), or of the input"}},
-                "a scalar missing or applied twice"),
+        meaning(
+            {{Kind::kEmbedding, "an embedding multiplier missing or applied twice"},
+             {Kind::kScores, "the scale of the scores: head width, mscale or a query scalar"},
+             {Kind::kRotated, "an attention factor on the rotary tables (YaRN)"},
+             {Kind::kLogits, "a scale of the logits, missing or inverted"},
+             {Kind::kRouter, "a routed scaling factor"},
+             {Kind::kOutput, "a residual multiplier, an output scale or a reduction over ranks"},
+             {Kind::kProjection, "a scale of the weight (quantisation), or of the input"}},
+            "a scalar missing or applied twice"),
         left, 1);
   }
 
@@ -378,14 +393,15 @@ void add_spike(const RunDiff& run, const TapDiff& tap, DiffReport& report) {
   const int64_t at = in_reference ? r_at : p_at;
   report.findings.push_back(
       {Level::kInfo, "spike", run.port->info.id, tap.key,
-       fmt::format(
-           "the {} has a massive value, {:.4g} at token {}, channel {} ({:.0f} times the rest), and "
-           "the {} is flat there ({:.4g}): {}",
-           in_reference ? "reference" : "port", in_reference ? r_most : p_most,
-           at / values->channels, at % values->channels, in_reference ? r : p,
-           in_reference ? "port" : "reference", in_reference ? p_most : r_most,
-           in_reference ? "what makes it is missing in the port: a weight's outlier, a sink, a norm"
-                        : "the port overflows, reads what was not written, or scales twice"),
+       fmt::format("the {} has a massive value, {:.4g} at token {}, channel {} ({:.0f} times the "
+                   "rest), and "
+                   "the {} is flat there ({:.4g}): {}",
+                   in_reference ? "reference" : "port", in_reference ? r_most : p_most,
+                   at / values->channels, at % values->channels, in_reference ? r : p,
+                   in_reference ? "port" : "reference", in_reference ? p_most : r_most,
+                   in_reference
+                       ? "what makes it is missing in the port: a weight's outlier, a sink, a norm"
+                       : "the port overflows, reads what was not written, or scales twice"),
        ""});
 }
 
@@ -395,8 +411,8 @@ void add_candidates(const RunDiff& run, const TapDiff& tap, DiffReport& report) 
   for (const Fit& fit : Patterns(tap, *values).all()) {
     std::string text = fmt::format("fits: {}", fit.pattern);
     if (fit.freedom <= 4) text += fmt::format("; left over {:.1g} of it", fit.left);
-    report.findings.push_back({Level::kInfo, "candidate", run.port->info.id, tap.key,
-                               text + ": " + fit.meaning, ""});
+    report.findings.push_back(
+        {Level::kInfo, "candidate", run.port->info.id, tap.key, text + ": " + fit.meaning, ""});
   }
 }
 

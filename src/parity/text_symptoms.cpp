@@ -35,6 +35,15 @@ size_t repeated_tail(const Ids& ids, size_t period) {
   return n;
 }
 
+size_t longest_run(const Ids& ids, int64_t id) {
+  size_t longest = 0, run = 0;
+  for (const int64_t one : ids) {
+    run = one == id ? run + 1 : 0;
+    longest = std::max(longest, run);
+  }
+  return longest;
+}
+
 }  // namespace
 
 std::vector<TextSymptom> text_symptoms(const GreedyPair& text) {
@@ -43,7 +52,7 @@ std::vector<TextSymptom> text_symptoms(const GreedyPair& text) {
   const size_t at = first_difference(text);
   const Ids& port = text.port;
   const size_t same = repeated_tail(port, 1) + 1;
-  const bool loops_too = repeated_tail(text.reference, 1) + 1 >= kRepeats;
+  const bool loops_too = longest_run(text.reference, port.back()) >= kRepeats;
   if (same >= kRepeats && !loops_too) {
     out.push_back({fmt::format("one token, {}, {} times at the end", port.back(), same),
                    {"positions that do not advance while decoding",
@@ -54,20 +63,20 @@ std::vector<TextSymptom> text_symptoms(const GreedyPair& text) {
     for (size_t period = 2; period <= kLongestPeriod; ++period) {
       const size_t tail = repeated_tail(port, period);
       if (tail < 2 * period || repeated_tail(text.reference, period) >= 2 * period) continue;
-      out.push_back({fmt::format("a loop of {} tokens, after {}", period,
-                                 port.size() - tail - period),
-                     {"positions or cache rows of decode steps",
-                      "a recurrent state that is wrong after the prompt, or kept in low precision",
-                      "a window or a mask that hides the newest tokens"}});
+      out.push_back(
+          {fmt::format("a loop of {} tokens, after {}", period, port.size() - tail - period),
+           {"positions or cache rows of decode steps",
+            "a recurrent state that is wrong after the prompt, or kept in low precision",
+            "a window or a mask that hides the newest tokens"}});
       break;
     }
   }
   if (at == 0 && !text.prompt.empty() && port.front() == text.prompt.back()) {
-    out.push_back({fmt::format("the prompt's last token, {}, comes again", port.front()),
-                   {"the embedding reaches the head as it is: layers that add nothing (weights of "
-                    "0 or not loaded)",
-                    "a tied head where the model has its own",
-                    "logits gathered one row too early"}});
+    out.push_back(
+        {fmt::format("the prompt's last token, {}, comes again", port.front()),
+         {"the embedding reaches the head as it is: layers that add nothing (weights of "
+          "0 or not loaded)",
+          "a tied head where the model has its own", "logits gathered one row too early"}});
   }
   if (at > 0 && at == port.size() && port.size() < text.reference.size()) {
     out.push_back({fmt::format("it ends after {} tokens, the reference goes on", port.size()),
@@ -96,9 +105,8 @@ std::vector<TextSymptom> length_symptoms(const std::vector<GreedyPair>& texts) {
   if (longest_right == 0 || shortest_wrong == SIZE_MAX || shortest_wrong < longest_right) return {};
   return {{fmt::format("right up to {} tokens, wrong from {} on", longest_right, shortest_wrong),
            {"a window or a chunk of attention that is missing, or one off",
-            "the scaling of rotary frequencies (llama3, YaRN, longrope)",
-            "angles in low precision, which grow with the position",
-            "a cache that is too short"}}};
+            "the scaling of rotary frequencies (by parts, YaRN, longrope)",
+            "angles in low precision, which grow with the position", "a cache that is too short"}}};
 }
 
 }  // namespace lockstep::parity

@@ -1,4 +1,5 @@
-// What a wrong text looks like, when nothing but the text is there: symptoms with ranked candidates.
+// What a wrong text looks like, when nothing but the text is there: symptoms with ranked
+// candidates.
 #pragma once
 
 #include <cstdint>

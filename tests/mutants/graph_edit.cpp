@@ -81,32 +81,34 @@ GraphEdit::GraphEdit(Graph& graph)
 
 void GraphEdit::set(uint32_t n, const char* attr, Attrs::Value value) {
   graph_.nodes[n].attrs.set(attr, std::move(value));
-  changed_.insert(n);
+  mark(n);
 }
 
 void GraphEdit::rewire(uint32_t n, size_t i, ValueId to) {
-  ValueId& input = graph_.nodes[n].inputs[i];
-  // What the module is called with goes along.
-  if (graph_.nodes[n].call != kNoCall) {
-    Call& call = graph_.calls[graph_.nodes[n].call];
-    for (Call::Argument& argument : call.inputs) {
-      if (argument.value != input) continue;
-      argument.value = to;
-      renamed_.insert(call.path + ":input");
-    }
+  const ValueId from = graph_.nodes[n].inputs[i];
+  graph_.nodes[n].inputs[i] = to;
+  mark(n);
+  if (graph_.nodes[n].call == kNoCall) return;
+  Call& call = graph_.calls[graph_.nodes[n].call];
+  for (uint32_t other = call.begin; other < call.end; ++other) {
+    const std::vector<ValueId>& inputs = graph_.nodes[other].inputs;
+    if (std::ranges::find(inputs, from) != inputs.end()) return;
   }
-  input = to;
-  changed_.insert(n);
+  for (Call::Argument& argument : call.inputs) {
+    if (argument.value != from) continue;
+    argument.value = to;
+    faults_.back().renamed.insert(call.path + ":input");
+  }
 }
 
 void GraphEdit::drop_input(uint32_t n, size_t i) {
   graph_.nodes[n].inputs.erase(graph_.nodes[n].inputs.begin() + static_cast<ptrdiff_t>(i));
-  changed_.insert(n);
+  mark(n);
 }
 
 void GraphEdit::add_input(uint32_t n, ValueId value) {
   graph_.nodes[n].inputs.push_back(value);
-  changed_.insert(n);
+  mark(n);
 }
 
 void GraphEdit::replace(ValueId from, ValueId to, std::optional<uint32_t> but) {
@@ -116,13 +118,13 @@ void GraphEdit::replace(ValueId from, ValueId to, std::optional<uint32_t> but) {
       if (input != from) continue;
       input = to;
       // A value that was there before is what its reader should not have; a new node is changed.
-      if (to.node < n_traced_) changed_.insert(n);
+      if (to.node < n_traced_) mark(n);
     }
   }
   const auto rename = [&](ValueId& v, const std::string& name) {
     if (v != from) return;
     v = to;
-    renamed_.insert(name);
+    faults_.back().renamed.insert(name);
   };
   for (Call& call : graph_.calls) {
     for (Call::Argument& argument : call.inputs) rename(argument.value, call.path + ":input");
@@ -156,12 +158,16 @@ uint32_t GraphEdit::append(Node node, double place) {
   const auto id = static_cast<uint32_t>(graph_.nodes.size());
   graph_.nodes.push_back(std::move(node));
   places_.push_back(place);
-  changed_.insert(id);
+  mark(id);
   return id;
 }
 
 void GraphEdit::wrap(uint32_t n, Wrong wrong) {
   Node& node = graph_.nodes[n];
+  if (node.attrs.has(kAttr)) {
+    has_conflict_ = true;
+    return;
+  }
   const std::lock_guard lock(planted_mutex());
   Planted& planted = all_planted().emplace_back();
   planted.sound = node.op;
@@ -170,7 +176,7 @@ void GraphEdit::wrap(uint32_t n, Wrong wrong) {
   planted.wrong = std::move(wrong);
   node.attrs.set(kAttr, static_cast<int64_t>(all_planted().size()) - 1);
   node.op = &planted.op;
-  changed_.insert(n);
+  mark(n);
 }
 
 void GraphEdit::change_input(uint32_t n, size_t i, Change change) {
@@ -231,7 +237,7 @@ void GraphEdit::load(uint32_t n, size_t i, std::vector<StoredPart> parts) {
   Parameter* parameter = const_cast<Parameter*>(parameter_of(n, i));
   parameter->parts = std::move(parts);
   parameter->stored.clear();
-  changed_.insert(n);
+  mark(n);
 }
 
 void GraphEdit::move_calls(const std::vector<uint32_t>& to) {
@@ -273,9 +279,11 @@ void GraphEdit::finish() {
   for (GraphOutput& output : graph_.outputs) move(output.value);
   for (Parameter& parameter : graph_.parameters) parameter.node = to[parameter.node];
   for (CacheInput& cache : graph_.caches) cache.node = to[cache.node];
-  std::set<uint32_t> changed;
-  for (const uint32_t n : changed_) changed.insert(to[n]);
-  changed_ = std::move(changed);
+  for (PlantedFault& fault : faults_) {
+    std::set<uint32_t> changed;
+    for (const uint32_t n : fault.changed) changed.insert(to[n]);
+    fault.changed = std::move(changed);
+  }
 }
 
 }  // namespace lockstep::mutants

@@ -21,17 +21,28 @@ using Wrong = std::function<void(const OpCall& call, void (*sound)(const OpCall&
 std::vector<double> read_elements(const View& view);
 void write_elements(const View& view, const std::vector<double>& values);
 
+/// What one fault changed: nodes whose computation is another, and taps that another value took the
+/// place of, as isolated replay names them.
+struct PlantedFault {
+  std::set<uint32_t> changed;
+  std::set<std::string> renamed;
+};
+
 class GraphEdit {
  public:
   explicit GraphEdit(Graph& graph);
 
+  /// What follows is another fault.
+  void begin_fault() { faults_.emplace_back(); }
+  /// Whether two faults wanted the same node; the graph is of no use then.
+  bool has_conflict() const { return has_conflict_; }
+
   const Graph& graph() const { return graph_; }
-  /// Nodes there were before the first edit.
-  uint32_t n_traced() const { return n_traced_; }
   const Node& node(uint32_t n) const { return graph_.nodes[n]; }
 
   void set(uint32_t n, const char* attr, Attrs::Value value);
-  /// Input `i` of node `n` reads `to`, which comes before it.
+  /// Input `i` of node `n` reads `to`, which comes before it. What its module is called with goes
+  /// along where nothing else there reads it.
   void rewire(uint32_t n, size_t i, ValueId to);
   void drop_input(uint32_t n, size_t i);
   void add_input(uint32_t n, ValueId value);
@@ -60,22 +71,21 @@ class GraphEdit {
 
   /// Puts the nodes in order; nothing may follow.
   void finish();
-  /// Then: nodes whose computation was changed, and taps that another value took the place of, as
-  /// isolated replay names them.
-  const std::set<uint32_t>& changed() const { return changed_; }
-  const std::set<std::string>& renamed() const { return renamed_; }
+  /// Then: what each fault changed.
+  const std::vector<PlantedFault>& faults() const { return faults_; }
 
  private:
   uint32_t append(Node node, double place);
   double place_behind(uint32_t n) const;
   double place_before(uint32_t n) const;
+  void mark(uint32_t n) { faults_.back().changed.insert(n); }
   void move_calls(const std::vector<uint32_t>& to);
 
   Graph& graph_;
   const uint32_t n_traced_;
   std::vector<double> places_;  // of each node, in the final order
-  std::set<uint32_t> changed_;
-  std::set<std::string> renamed_;
+  std::vector<PlantedFault> faults_{1};
+  bool has_conflict_ = false;
 };
 
 }  // namespace lockstep::mutants

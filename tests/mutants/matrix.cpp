@@ -8,7 +8,6 @@
 #include <thread>
 
 #include "lockstep/error.h"
-#include "parity/diff.h"
 #include "parity/dump.h"
 #include "runtime/pipeline.h"
 
@@ -19,14 +18,20 @@ namespace {
 constexpr size_t kPromptTokens = 40;
 constexpr size_t kDecodeSteps = 2;
 constexpr uint64_t kPromptSeed = 20;
+// Of a value in float32, between two sound implementations: the bar of `lockstep diff`.
+constexpr double kFloor = 5e-6;
 constexpr uint32_t kPlainIds = 900;  // below: in every fixture's vocabulary
 
-Pipeline open_sound(const std::string& fixture, DType dtype) {
+PipelineOptions options() {
   PipelineOptions options;
   options.max_tokens = options.max_logit_rows = 64;
   options.max_context = 128;
   options.threads = 1;
-  return Pipeline(Model::open(test::fixture(fixture).string(), Registry(), dtype), options);
+  return options;
+}
+
+Pipeline open_sound(const std::string& fixture, DType dtype) {
+  return Pipeline(Model::open(test::fixture(fixture).string(), Registry(), dtype), options());
 }
 
 parity::Run planned_run(DType dtype, std::vector<int64_t> ids, int step) {
@@ -102,19 +107,17 @@ class Guilt {
   std::set<ValueId> known_;
 };
 
-struct PlantedFault {
+struct Suspect {
   const FaultKind* kind;
-  std::set<uint32_t> changed;
-  std::set<std::string> renamed;
+  PlantedFault planted;
 
   bool explains(const Guilt& guilt, const std::string& source) const {
-    return renamed.contains(source) || guilt.is_behind(changed, source);
+    return planted.renamed.contains(source) || guilt.is_behind(planted.changed, source);
   }
 };
 
-void judge(const std::vector<PlantedFault>& planted, const Graph& graph,
-           const parity::IsolateReport& report, Outcome& outcome) {
-  const Guilt guilt(graph);
+void judge_operators(const std::vector<Suspect>& planted, const Guilt& guilt,
+                     const parity::IsolateReport& report, Outcome& outcome) {
   for (const parity::IsolatedTap& tap : report.taps) {
     outcome.moved =
         std::max(outcome.moved, std::isnan(tap.accumulated) ? INFINITY : tap.accumulated);
@@ -122,20 +125,68 @@ void judge(const std::vector<PlantedFault>& planted, const Graph& graph,
     if (std::ranges::find(outcome.sources, tap.path) != outcome.sources.end()) continue;
     outcome.sources.push_back(tap.path);
   }
-  outcome.is_under_floor = outcome.moved <= parity::kFloat32TapBar;
+  outcome.is_under_floor = outcome.moved <= kFloor;
   for (const std::string& source : outcome.sources) {
     const bool is_known = std::ranges::any_of(
-        planted, [&](const PlantedFault& fault) { return fault.explains(guilt, source); });
+        planted, [&](const Suspect& fault) { return fault.explains(guilt, source); });
     if (!is_known) outcome.innocent.push_back(source);
   }
-  for (const PlantedFault& fault : planted) {
+  for (const Suspect& fault : planted) {
     const bool is_found = std::ranges::any_of(
         outcome.sources, [&](const std::string& source) { return fault.explains(guilt, source); });
     if (!is_found) outcome.missed.emplace_back(fault.kind->id);
   }
 }
 
+Named name_of(const parity::Fault& fault) {
+  Named named;
+  named.path = fault.path;
+  named.paths = fault.paths;
+  const parity::SiteJudgement& judgement = fault.judgement;
+  if (!judgement.ranked.empty()) named.what = judgement.ranked.front().finding.what;
+  if (judgement.verdict == parity::CauseVerdict::kUndecided) return named;
+  for (const parity::Candidate& candidate : judgement.ranked) {
+    const bool is_first_class =
+        candidate.fits && candidate.finding.n_fitted <= judgement.ranked.front().finding.n_fitted;
+    if (!is_first_class) continue;
+    named.causes.emplace_back(candidate.cause->id);
+    named.rows.push_back(candidate.cause->row);
+  }
+  return named;
+}
+
+bool is_rightly_named(const FaultKind& kind, const Named& named) {
+  return std::ranges::any_of(named.rows, [&](int row) {
+    return (" " + std::string(kind.rows) + " ").find(fmt::format(" {} ", row)) != std::string::npos;
+  });
+}
+
+void judge_causes(const std::vector<Suspect>& planted, const Guilt& guilt, Outcome& outcome) {
+  const auto explains = [&](const Suspect& fault, const Named& named) {
+    return std::ranges::any_of(
+        named.paths, [&](const std::string& path) { return fault.explains(guilt, path); });
+  };
+  for (const Named& named : outcome.named) {
+    const bool is_right = std::ranges::any_of(planted, [&](const Suspect& fault) {
+      return explains(fault, named) && is_rightly_named(*fault.kind, named);
+    });
+    if (!named.causes.empty() && !is_right) outcome.misnamed.push_back(named.path);
+  }
+  for (const Suspect& fault : planted) {
+    if (fault.kind->rows.empty()) continue;
+    const auto first = std::ranges::find_if(
+        outcome.named, [&](const Named& named) { return explains(fault, named); });
+    const bool is_right = first != outcome.named.end() && is_rightly_named(*fault.kind, *first);
+    if (!is_right) outcome.unnamed.emplace_back(fault.kind->id);
+  }
+}
+
 }  // namespace
+
+const std::vector<FaultKind>& kinds() {
+  static const std::vector<FaultKind> all = fault_kinds();
+  return all;
+}
 
 std::string to_string(const Mutant& mutant) {
   std::string ids;
@@ -172,30 +223,41 @@ std::vector<std::string> Matrix::false_alarms(const std::string& fixture, DType 
   return found;
 }
 
+std::optional<Matrix::Faulty> Matrix::plant(const Mutant& mutant) const {
+  Faulty faulty{
+      Model::open(test::fixture(mutant.fixture).string(), Registry(), DType::kFloat32), {}, {}};
+  Plant plant(faulty.model.trace.graph, mutant.magnitude, mutant.seed);
+  for (const FaultKind* kind : mutant.kinds) {
+    if (kind != mutant.kinds.front()) plant.edit.begin_fault();
+    if (!kind->plant(plant)) return std::nullopt;
+    faulty.note += (faulty.note.empty() ? "" : "; ") + plant.note;
+  }
+  if (plant.edit.has_conflict()) return std::nullopt;
+  plant.edit.finish();
+  faulty.faults = plant.edit.faults();
+  return faulty;
+}
+
 Outcome Matrix::run(const Mutant& mutant) {
   Outcome outcome;
   outcome.mutant = mutant;
   try {
-    Model model = Model::open(test::fixture(mutant.fixture).string(), Registry(), DType::kFloat32);
-    std::vector<PlantedFault> planted;
-    for (const FaultKind* kind : mutant.kinds) {
-      Plant plant(model.trace.graph, mutant.magnitude, mutant.seed);
-      if (!kind->plant(plant)) return outcome;
-      plant.edit.finish();
-      // Ids of the faults before are no longer those of the graph.
-      if (!planted.empty() && plant.edit.graph().nodes.size() != plant.edit.n_traced())
-        return outcome;
-      planted.push_back({kind, plant.edit.changed(), plant.edit.renamed()});
-      outcome.note += (outcome.note.empty() ? "" : "; ") + plant.note;
-    }
+    std::optional<Faulty> faulty = plant(mutant);
+    if (!faulty) return outcome;
     outcome.applies = true;
+    outcome.note = faulty->note;
+    std::vector<Suspect> planted;
+    for (size_t i = 0; i < mutant.kinds.size(); ++i) {
+      planted.push_back({mutant.kinds[i], std::move(faulty->faults[i])});
+    }
     const parity::Recording& recording = reference(mutant.fixture, DType::kFloat32);
-    PipelineOptions options;
-    options.max_tokens = options.max_logit_rows = 64;
-    options.max_context = 128;
-    options.threads = 1;
-    Pipeline pipeline(std::move(model), options);
-    judge(planted, pipeline.graph(), parity::isolate(pipeline, recording), outcome);
+    Pipeline pipeline(std::move(faulty->model), options());
+    const Guilt guilt(pipeline.graph());
+    judge_operators(planted, guilt, parity::isolate(pipeline, recording), outcome);
+    for (const parity::Fault& fault : parity::explain({&pipeline}, recording).faults) {
+      outcome.named.push_back(name_of(fault));
+    }
+    judge_causes(planted, guilt, outcome);
   } catch (const Error& error) {
     outcome.applies = true;
     outcome.error = error.message();
@@ -204,9 +266,8 @@ Outcome Matrix::run(const Mutant& mutant) {
 }
 
 std::vector<Mutant> all_mutants(const std::vector<std::string>& fixtures, int n_seeds) {
-  static const std::vector<FaultKind> kinds = fault_kinds();
   std::vector<Mutant> mutants;
-  for (const FaultKind& kind : kinds) {
+  for (const FaultKind& kind : kinds()) {
     for (const std::string& fixture : fixtures) {
       for (int magnitude = 0; magnitude < 3; ++magnitude) {
         for (int seed = 0; seed < n_seeds; ++seed) {
@@ -225,6 +286,38 @@ std::vector<Mutant> a_tenth(const std::vector<Mutant>& mutants, uint64_t seed) {
     if (random() % 10 != 0) continue;
     chosen.push_back(mutant);
     chosen.back().seed += seed;
+  }
+  return chosen;
+}
+
+std::vector<Mutant> triples(const Matrix& matrix, const std::vector<std::string>& fixtures,
+                            size_t n, uint64_t seed) {
+  const auto named = [](std::initializer_list<std::string_view> ids) {
+    std::vector<const FaultKind*> found;
+    for (const std::string_view id : ids) {
+      const auto at = std::ranges::find(kinds(), id, &FaultKind::id);
+      if (at != kinds().end()) found.push_back(&*at);
+    }
+    return found;
+  };
+  const std::vector<const FaultKind*> rotations = named(
+      {"rope_style", "rope_theta", "rope_sign", "rope_width", "rope_exponent_width",
+       "rope_linear_scaling", "rope_attention_factor", "rope_layers_missing", "rope_some_heads"});
+  const std::vector<const FaultKind*> norms =
+      named({"norm_eps", "norm_unit_offset", "norm_mean_kept", "norm_centred",
+             "norm_weights_swapped", "norm_weight_of_layer", "norm_bias", "qk_norm_missing"});
+  const std::vector<const FaultKind*> others = named(
+      {"router_scoring", "router_normalise", "router_scaling", "router_bias", "router_groups",
+       "router_permuted", "head_tied", "head_bias", "head_rows", "logit_scale", "final_soft_cap"});
+  std::mt19937_64 random(seed);
+  const auto one_of = [&](const auto& choices) { return choices[random() % choices.size()]; };
+  std::vector<Mutant> chosen;
+  for (size_t i = 0; i < 200 * n && chosen.size() < n; ++i) {
+    Mutant mutant{{one_of(rotations), one_of(norms), one_of(others)},
+                  one_of(fixtures),
+                  static_cast<int>(random() % 3),
+                  random() % 1000};
+    if (matrix.applies(mutant)) chosen.push_back(std::move(mutant));
   }
   return chosen;
 }

@@ -1,20 +1,20 @@
-// The whole matrix, or a part of it, for people: figures a kind, and each miss.
+// The whole matrix, or a part of it, for people: each miss with what was planted, and the figures.
 //
-//   lockstep_mutants [--seeds N] [--fixtures a,b] [--kinds a,b] [--tenth SEED] [--verbose]
+//   lockstep_mutants [--fixtures a,b] [--kinds a,b] [--magnitude N] [--seed N] [--seeds N]
+//                    [--tenth SEED] [--triples N] [--table FILE] [--commit HASH] [--verbose]
 #include <fmt/format.h>
 
-#include <cstring>
+#include <algorithm>
+#include <fstream>
 
-#include "matrix.h"
+#include "score.h"
 
 namespace lockstep::mutants {
 namespace {
 
 struct Choice {
-  int seeds = 1;
-  std::string fixtures, kinds;
-  int64_t tenth = -1;
-  int magnitude = -1, seed = -1;
+  std::string fixtures, kinds, table, commit;
+  int seeds = 1, magnitude = -1, seed = -1, tenth = -1, triples = 0;
   bool verbose = false;
 };
 
@@ -26,18 +26,18 @@ Choice parse(int argc, char** argv) {
   Choice choice;
   for (int i = 1; i < argc; ++i) {
     const std::string_view flag = argv[i];
-    if (flag == "--verbose") {
-      choice.verbose = true;
-      continue;
-    }
+    choice.verbose |= flag == "--verbose";
     if (i + 1 == argc) break;
-    const std::string value = argv[++i];
-    if (flag == "--seeds") choice.seeds = std::stoi(value);
+    const std::string value = argv[i + 1];
     if (flag == "--fixtures") choice.fixtures = value;
     if (flag == "--kinds") choice.kinds = value;
-    if (flag == "--tenth") choice.tenth = std::stoi(value);
+    if (flag == "--table") choice.table = value;
+    if (flag == "--commit") choice.commit = value;
+    if (flag == "--seeds") choice.seeds = std::stoi(value);
     if (flag == "--magnitude") choice.magnitude = std::stoi(value);
     if (flag == "--seed") choice.seed = std::stoi(value);
+    if (flag == "--tenth") choice.tenth = std::stoi(value);
+    if (flag == "--triples") choice.triples = std::stoi(value);
   }
   return choice;
 }
@@ -49,23 +49,38 @@ std::string joined(const std::vector<std::string>& words, size_t most = 6) {
 }
 
 void print(const Outcome& outcome) {
-  const char* what = !outcome.error.empty()      ? "ERROR"
-                     : outcome.operator_found()  ? "found"
-                     : outcome.is_under_floor    ? "floor"
-                     : !outcome.innocent.empty() ? "WRONG"
-                                                 : "MISSED";
-  fmt::print("{:6} {}: {} (moved {:.1e}) -> {}{}{}\n", what, to_string(outcome.mutant),
+  const char* where = !outcome.error.empty()      ? "ERROR"
+                      : outcome.operator_found()  ? "found"
+                      : outcome.is_under_floor    ? "floor"
+                      : !outcome.innocent.empty() ? "WRONG"
+                                                  : "MISSED";
+  const char* why = !outcome.misnamed.empty()  ? "MISNAMED"
+                    : outcome.named.empty()    ? "-"
+                    : !outcome.unnamed.empty() ? "UNNAMED"
+                    : outcome.is_unknown()     ? "undecided"
+                                               : "named";
+  fmt::print("{:6} {:9} {}: {} (moved {:.1e}) -> {}{}{}\n", where, why, to_string(outcome.mutant),
              outcome.note, outcome.moved, joined(outcome.sources),
              outcome.innocent.empty() ? "" : " INNOCENT: " + joined(outcome.innocent),
              outcome.error.empty() ? "" : " " + outcome.error);
+  for (const Named& named : outcome.named) {
+    fmt::print("         {}: {} {}\n", named.path,
+               named.causes.empty() ? "undecided" : joined(named.causes),
+               named.what.empty() ? "" : "(" + named.what + ")");
+  }
 }
 
-int run(int argc, char** argv) {
-  const Choice choice = parse(argc, argv);
-  std::vector<std::string> fixtures;
-  for (const std::string& name : test::golden_fixtures()) {
-    if (name != "storyteller" && lists(choice.fixtures, name)) fixtures.push_back(name);
+void print_misses(const std::vector<Outcome>& outcomes, bool all) {
+  for (const Outcome& outcome : outcomes) {
+    if (!outcome.applies) continue;
+    const bool is_clean =
+        outcome.is_under_floor && outcome.innocent.empty() && outcome.misnamed.empty();
+    const bool is_right = outcome.operator_found() && outcome.cause_named();
+    if (all || !(is_clean || is_right)) print(outcome);
   }
+}
+
+std::vector<Mutant> chosen(const Choice& choice, const std::vector<std::string>& fixtures) {
   std::vector<Mutant> mutants = all_mutants(fixtures, choice.seeds);
   if (choice.tenth >= 0) mutants = a_tenth(mutants, static_cast<uint64_t>(choice.tenth));
   std::erase_if(mutants, [&](const Mutant& mutant) {
@@ -73,25 +88,42 @@ int run(int argc, char** argv) {
            (choice.magnitude >= 0 && mutant.magnitude != choice.magnitude) ||
            (choice.seed >= 0 && mutant.seed != static_cast<uint64_t>(choice.seed));
   });
-  Matrix matrix;
-  size_t n = 0, found = 0, floor = 0;
-  std::set<std::string_view> kinds;
-  for (const Outcome& outcome : run_all(matrix, mutants)) {
-    if (!outcome.applies) continue;
-    const bool passes =
-        outcome.operator_found() || (outcome.is_under_floor && outcome.innocent.empty());
-    if (choice.verbose || !passes) print(outcome);
-    kinds.insert(outcome.mutant.kinds[0]->id);
-    if (outcome.is_under_floor && outcome.error.empty()) {
-      ++floor;
-      continue;
-    }
-    ++n;
-    found += outcome.operator_found();
+  return mutants;
+}
+
+int run(int argc, char** argv) {
+  const Choice choice = parse(argc, argv);
+  std::vector<std::string> fixtures;
+  for (const std::string& name : test::golden_fixtures()) {
+    if (lists(choice.fixtures, name)) fixtures.push_back(name);
   }
-  fmt::print("{} kinds, {} mutants, operator found in {} ({:.2f} %); {} more under the floor\n",
-             kinds.size(), n, found,
-             n == 0 ? 0.0 : 100.0 * static_cast<double>(found) / static_cast<double>(n), floor);
+  Matrix matrix;
+  Table table;
+  table.commit = choice.commit;
+  if (!choice.table.empty()) {
+    for (const std::string& fixture : fixtures) {
+      for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+        ++table.sound_values;
+        const std::vector<std::string> alarms = matrix.false_alarms(fixture, dtype);
+        if (alarms.empty()) continue;
+        table.false_alarms.push_back(fixture);
+        fmt::print("ALARM  {} {}: {}\n", fixture, dtype_name(dtype), joined(alarms));
+      }
+    }
+  }
+  // The demo model is a larger llama.
+  std::erase(fixtures, "storyteller");
+  const std::vector<Outcome> outcomes = run_all(matrix, chosen(choice, fixtures));
+  print_misses(outcomes, choice.verbose);
+  table.scores = score(outcomes);
+  const std::vector<Outcome> threes =
+      run_all(matrix, triples(matrix, fixtures, static_cast<size_t>(choice.triples), 1));
+  print_misses(threes, choice.verbose);
+  for (const Outcome& outcome : threes) table.triples.add(outcome);
+  const std::string text = to_markdown(table);
+  if (!choice.table.empty()) std::ofstream(choice.table) << text;
+  const size_t begin = text.find("| what |");
+  fmt::print("{}", text.substr(begin, text.find("\n\n", begin) + 1 - begin));
   return 0;
 }
 

@@ -9,7 +9,7 @@ const std::vector<Cause>& catalogue() {
     for (const auto& part :
          {attribute_causes, input_causes, weight_causes, form_causes, rotation_causes, norm_causes,
           product_causes, sum_causes, attention_causes, routing_causes, cache_causes,
-          partial_product_causes, embedding_causes, rounding_causes}) {
+          partial_product_causes, embedding_causes, rounding_causes, state_causes}) {
       for (Cause& cause : part()) all.push_back(cause);
     }
     return all;

@@ -30,12 +30,12 @@ struct Guilty {
 // One port in one dtype: its isolated values, and the runs as they are needed.
 class Port {
  public:
-  Port(Pipeline& pipeline, const Recording& reference)
-      : pipeline_(pipeline),
+  Port(const IsolatedPort& port, const Recording& reference)
+      : pipeline_(*port.pipeline),
         reference_(reference),
-        report_(isolate(pipeline, reference)),
-        misfits_(misfits(pipeline.graph(), reference)),
-        facts_(pipeline, reference) {}
+        report_(port.report),
+        misfits_(misfits(pipeline_.graph(), reference)),
+        facts_(pipeline_, reference) {}
 
   const IsolateReport& report() const { return report_; }
   Pipeline& pipeline() { return pipeline_; }
@@ -76,20 +76,22 @@ class Port {
   }
 
  private:
-  // A prefill before a step, then more tokens, then more of an effect.
+  // A prefill before a step; of prefills the one of most tokens, of steps the first, whose caches
+  // no fault has touched; then more of an effect.
   bool says_more(const IsolatedTap& a, const IsolatedTap& b) {
     const auto rank = [&](const IsolatedTap& tap) {
       const auto at =
           std::ranges::find(reference_.runs, tap.run, [](const Run& run) { return run.info.id; });
-      return std::tuple(at->info.phase == Phase::kPrefill, at->info.prompt_ids.size(),
-                        tap.isolated / tap.bar);
+      const bool is_prefill = at->info.phase == Phase::kPrefill;
+      const auto n = static_cast<int64_t>(at->info.prompt_ids.size());
+      return std::tuple(is_prefill, is_prefill ? n : -n, tap.isolated / tap.bar);
     };
     return rank(a) > rank(b);
   }
 
   Pipeline& pipeline_;
   const Recording& reference_;
-  IsolateReport report_;
+  const IsolateReport& report_;
   std::set<std::string> misfits_;
   PortFacts facts_;
   std::map<std::string, std::unique_ptr<RunReplay>> replays_;
@@ -101,20 +103,29 @@ std::string kind_of(const IsolatedTap& tap) {
   return std::string(place.layer >= 0 ? place.inner : std::string_view(tap.path)) + "|" + tap.ops;
 }
 
-bool is_same_fault(const SiteJudgement& a, const SiteJudgement& b) {
-  return a.verdict == b.verdict && a.verdict != CauseVerdict::kUndecided &&
-         a.ranked.front().cause->id == b.ranked.front().cause->id &&
-         a.ranked.front().finding.what == b.ranked.front().finding.what;
+// One op may be behind several values of its layer; one mistake may be in many layers.
+bool may_be_one(const Fault& fault, const std::string& kind, const IsolatedTap& tap) {
+  return fault.kind == kind || dissect(fault.path).layer == dissect(tap.path).layer;
+}
+
+// Of the site, or where nothing fits of the one op of it that is to blame.
+SiteJudgement judge(const GraphSite& site, const std::vector<Cause>& causes = catalogue()) {
+  SiteJudgement judgement = judge_site(site, causes);
+  if (judgement.verdict != CauseVerdict::kUndecided) return judgement;
+  const std::unique_ptr<GraphSite> narrowed = site.narrowed();
+  if (narrowed == nullptr) return judgement;
+  SiteJudgement of_op = judge_site(*narrowed, causes);
+  return of_op.verdict == CauseVerdict::kUndecided ? std::move(judgement) : std::move(of_op);
 }
 
 // Whether the causes that explain `fault` explain this site too, said as there.
-bool is_explained_alike(const Fault& fault, const Site& site) {
+bool is_explained_alike(const Fault& fault, const GraphSite& site) {
   if (fault.judgement.verdict == CauseVerdict::kUndecided) return false;
   std::vector<Cause> same;
   for (const Cause& cause : catalogue()) {
     if (cause.id == fault.judgement.ranked.front().cause->id) same.push_back(cause);
   }
-  const SiteJudgement judgement = judge_site(site, same);
+  const SiteJudgement judgement = judge(site, same);
   return judgement.verdict != CauseVerdict::kUndecided &&
          judgement.ranked.front().finding.what == fault.judgement.ranked.front().finding.what;
 }
@@ -147,7 +158,6 @@ Fault new_fault(const Guilty& guilty, SiteJudgement judgement) {
 void find_faults(Port& port, ExplainReport& report) {
   std::set<std::string> known;
   for (const Fault& fault : report.faults) known.insert(fault.paths.begin(), fault.paths.end());
-  std::map<std::string, std::vector<size_t>> faults_of_kind;
   for (const Guilty& guilty : port.guilty(known)) {
     std::unique_ptr<GraphSite> site;
     try {
@@ -157,44 +167,55 @@ void find_faults(Port& port, ExplainReport& report) {
                                    error.message());
       continue;
     }
-    std::vector<size_t>& alike = faults_of_kind[kind_of(*guilty.judged)];
-    const auto same = std::ranges::find_if(
-        alike, [&](size_t i) { return is_explained_alike(report.faults[i], *site); });
-    if (same != alike.end()) {
-      add_site(report.faults[*same], guilty);
+    const std::string kind = kind_of(*guilty.judged);
+    const auto same = std::ranges::find_if(report.faults, [&](const Fault& fault) {
+      return may_be_one(fault, kind, *guilty.judged) && is_explained_alike(fault, *site);
+    });
+    if (same != report.faults.end()) {
+      add_site(*same, guilty);
       continue;
     }
-    alike.push_back(report.faults.size());
-    report.faults.push_back(new_fault(guilty, judge_site(*site)));
+    report.faults.push_back(new_fault(guilty, judge(*site)));
+    report.faults.back().kind = kind;
   }
 }
 
 }  // namespace
 
-ExplainReport explain(const std::vector<Pipeline*>& pipelines, const Recording& reference,
+ExplainReport explain(const std::vector<IsolatedPort>& ports, const Recording& reference,
                       const ExplainOptions& options) {
   ExplainReport report;
-  std::vector<Pipeline*> ordered = pipelines;
-  std::ranges::stable_sort(ordered, {}, [](const Pipeline* pipeline) {
-    return pipeline->graph().activation_dtype != DType::kFloat32;
+  std::vector<const IsolatedPort*> ordered;
+  for (const IsolatedPort& port : ports) ordered.push_back(&port);
+  std::ranges::stable_sort(ordered, {}, [](const IsolatedPort* port) {
+    return port->pipeline->graph().activation_dtype != DType::kFloat32;
   });
-  for (Pipeline* pipeline : ordered) {
-    Port port(*pipeline, reference);
+  for (const IsolatedPort* isolated : ordered) {
+    Port port(*isolated, reference);
     report.n_values += port.report().taps.size();
     std::ranges::copy(port.report().not_replayed, std::back_inserter(report.not_covered));
     const size_t first = report.faults.size();
     find_faults(port, report);
     if (report.logits_run.empty()) {
       put_right(
-          *pipeline, reference,
+          port.pipeline(), reference,
           [&](const std::string& run) -> RunReplay& { return port.replay(run); }, report);
     }
     for (size_t i = first; i < report.faults.size(); ++i) {
       report.faults[i].source =
-          source_line(options.source_folders, pipeline->graph(), report.faults[i].path);
+          source_line(options.source_folders, port.pipeline().graph(), report.faults[i].path);
     }
   }
   return report;
+}
+
+ExplainReport explain(const std::vector<Pipeline*>& pipelines, const Recording& reference,
+                      const ExplainOptions& options) {
+  std::vector<IsolatedPort> ports;
+  for (Pipeline* pipeline : pipelines) {
+    ports.push_back({pipeline, isolate(*pipeline, reference)});
+  }
+  return explain(ports, reference, options);
 }
 
 }  // namespace lockstep::parity

@@ -17,6 +17,7 @@ struct Fault {
   std::string path;                // of the first site, in order of execution
   std::string module_class, ops;   // of it
   std::string run;                 // the one it was judged in
+  std::string kind;                // its place inside a layer and its ops: what sites of one share
   double isolated = 0, bar = 0;    // there
   std::vector<std::string> paths;  // of all sites, each once
   std::vector<int> layers;         // ascending; empty outside layers
@@ -45,8 +46,16 @@ struct ExplainOptions {
   std::vector<std::filesystem::path> source_folders;
 };
 
-/// `pipelines` are one port in several dtypes. A fault that float32 shows is judged there alone.
-/// Throws as isolate().
+/// A port in one dtype, and what isolate() says of it.
+struct IsolatedPort {
+  Pipeline* pipeline = nullptr;
+  IsolateReport report;
+};
+
+/// `ports` are one port in several dtypes. A fault that float32 shows is judged there alone.
+ExplainReport explain(const std::vector<IsolatedPort>& ports, const Recording& reference,
+                      const ExplainOptions& options = {});
+/// Isolates them first. Throws as isolate().
 ExplainReport explain(const std::vector<Pipeline*>& pipelines, const Recording& reference,
                       const ExplainOptions& options = {});
 

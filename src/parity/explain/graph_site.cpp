@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "lockstep/error.h"
@@ -27,15 +28,6 @@ bool has_exact(const Array& array, DType dtype) {
 Tensor to_tensor(const Array& array, DType dtype) {
   const View view = make_view(array.values.data(), DType::kFloat64, array.shape);
   return convert(view, dtype, array.shape);
-}
-
-// "name" of a recorded tap, as RunReplay names the port's.
-std::string tap_name(const TapInfo& info) {
-  std::string name = info.path;
-  if (info.call > 0) name += fmt::format("#{}", info.call);
-  const char* role = info.role == TapRole::kInput ? ":input" : info.index > 0 ? ":output" : "";
-  name += role;
-  return info.index > 0 ? name + fmt::format(".{}", info.index) : name;
 }
 
 // A geometry from the first op that says it.
@@ -131,7 +123,7 @@ GraphSite::GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Targe
   geometry.first_position = positions.empty() ? 0 : positions.front();
   geometry.layer = layer_of(path);
   for (const Tap& recorded : replay.run().taps) {
-    const std::string name = tap_name(recorded.info);
+    const std::string name = recorded_name(recorded.info);
     if (recorded_.emplace(name, &recorded).second) tap_order_.push_back(name);
   }
   for (const ValueId& value : replay.known()) {
@@ -195,8 +187,16 @@ Operand GraphSite::operand_of(const ValueId& input, std::string role) const {
   return operand;
 }
 
-void GraphSite::run_port() {
+RunReplay::Feed GraphSite::own_feed() const {
   RunReplay::Feed feed;
+  for (const auto& [name, tensor] : given_) {
+    feed.inputs.emplace(name, Tensor::copy_of(tensor.view()));
+  }
+  return feed;
+}
+
+void GraphSite::run_port() {
+  RunReplay::Feed feed = own_feed();
   for (const SiteStep& step : steps) {
     for (uint32_t i = 0; i < part_.nodes[step.node].outputs.size(); ++i) {
       feed.observed.push_back({step.node, i});
@@ -233,6 +233,10 @@ void GraphSite::give(Graph& part, const GivenInput& given, RunReplay::Feed& feed
     type = {DType::kFloat32, Shape(given.values.shape)};
   } else {
     type = part.type(reader.inputs[given.input]);
+    // Tables of another width are tables all the same.
+    const bool is_wider = given.values.rank() == 2 && type.shape.rank() == 2 &&
+                          type.shape[1].is_static() && given.values.dim(1) != type.shape[1].count;
+    if (is_wider) type.shape[1] = Dim(given.values.dim(1));
   }
   const bool is_weight =
       !is_added && part.node(part.storage(reader.inputs[given.input])).kind == NodeKind::kParameter;
@@ -293,7 +297,7 @@ const Array* GraphSite::value(const Operand& operand) const {
 std::optional<Array> GraphSite::replay(const Change& change) const {
   try {
     Graph part = part_;
-    RunReplay::Feed feed;
+    RunReplay::Feed feed = own_feed();
     for (const auto& [weight_path, values] : change.weights) {
       const auto at = std::ranges::find(part.parameters, weight_path, &Parameter::path);
       if (at == part.parameters.end()) return std::nullopt;
@@ -337,6 +341,130 @@ std::vector<std::string> GraphSite::stored_names() const {
     names.push_back(entry.name);
   }
   return names;
+}
+
+// The piece of `outer` that is node `node` alone, every value that goes into it given.
+GraphSite::GraphSite(const GraphSite& outer, uint32_t node, const StepValues& values)
+    : Site(outer),
+      facts_(outer.facts_),
+      replay_(outer.replay_),
+      caches_(outer.copy_of_caches()),
+      known_by_name_(outer.known_by_name_),
+      recorded_(outer.recorded_),
+      tap_order_(outer.tap_order_) {
+  Graph chain = outer.part_;
+  // Names of inputs are those of nodes, of which the piece has others.
+  for (Node& input : chain.nodes) {
+    const auto known = outer.names_of_inputs_.find(input.name);
+    if (input.kind != NodeKind::kInput || known == outer.names_of_inputs_.end()) continue;
+    input.name = "outer." + input.name;
+    names_of_inputs_.emplace(input.name, known->second);
+    const View view = replay_.recorded(known_by_name_.at(known->second));
+    given_.emplace(input.name,
+                   convert(view, input.outputs[0].dtype, replay_.shape_of(input.outputs[0])));
+  }
+  std::set<ValueId> known;
+  for (const ValueId& input : chain.nodes[node].inputs) {
+    const ValueId source = chain.storage(input);
+    if (chain.node(source).kind != NodeKind::kOp) continue;
+    known.insert(input);
+    const std::string name = fmt::format("{}: what goes into {}", path, chain.nodes[node].op->name);
+    const Array& array = values.at({outer.step_of_node_.at(source.node), source.output});
+    const std::string key = fmt::format("{} {}", name, value_name(input));
+    names_of_inputs_.emplace(value_name(input), key);
+    values_.emplace(fmt::format("{} {}", static_cast<int>(Operand::Kind::kKnown), key), array);
+    given_.emplace(
+        value_name(input),
+        to_tensor(reshaped(array, replay_.shape_of(chain.type(input))), chain.type(input).dtype));
+  }
+  part_ = cut(chain, {node, 0}, known);
+  steps.clear();
+  make_steps();
+  run_port();
+}
+
+GraphSite::StepValues GraphSite::sound_values() const {
+  StepValues values;
+  Graph part = part_;
+  for (Node& node : part.nodes) {
+    if (node.op != nullptr) node.op = find_op(node.op->name);
+  }
+  RunReplay::Feed feed = own_feed();
+  for (const SiteStep& step : steps) {
+    for (uint32_t i = 0; i < part.nodes[step.node].outputs.size(); ++i) {
+      feed.observed.push_back({step.node, i});
+    }
+  }
+  feed.observe = [&](ValueId v, const View& view) {
+    values[{step_of_node_.at(v.node), v.output}] = to_array(view);
+  };
+  replay_.execute(part, copy_of_caches(), feed);
+  return values;
+}
+
+// Where one op computes otherwise than it is meant: it alone.
+std::unique_ptr<GraphSite> GraphSite::guilty_op() const {
+  for (const SiteStep& step : steps) {
+    if (part_.nodes[step.node].op == find_op(step.op)) continue;
+    Change others;
+    others.graph = [&](Graph& part) {
+      for (uint32_t n = 0; n < part.nodes.size(); ++n) {
+        if (part.nodes[n].op != nullptr && n != step.node) {
+          part.nodes[n].op = find_op(part.nodes[n].op->name);
+        }
+      }
+    };
+    const std::optional<Array> found = replay(others);
+    if (!found || difference(*found, port) > bar) continue;
+    const StepValues values = sound_values();
+    std::unique_ptr<GraphSite> site(new GraphSite(*this, step.node, values));
+    site->reference = reshaped(values.at({step_of_node_.at(step.node), 0}), site->port.shape);
+    site->sound_error_ = 0;
+    site->effect = site->difference(site->port, site->reference);
+    return site->effect > site->bar ? std::move(site) : nullptr;
+  }
+  return nullptr;
+}
+
+// Where the port makes rotary tables of its own, and those that the reference recorded are right.
+std::unique_ptr<GraphSite> GraphSite::own_tables() const {
+  for (const SiteStep& rope : steps) {
+    const Operand *cos = rope.operand("cos"), *sin = rope.operand("sin");
+    if (rope.op != "rope" || cos == nullptr || cos->kind != Operand::Kind::kStep) continue;
+    const auto& maker = steps[static_cast<size_t>(cos->step)];
+    if (maker.op != "rotary_embedding" || sin == nullptr) continue;
+    for (const std::string& name : tap_order_) {
+      const std::string other = name + ":output.1";
+      const Array *right_cos = tap(name), *right_sin = tap(other);
+      if (right_sin == nullptr || right_cos->rank() != 2 ||
+          right_cos->dim(0) != geometry.n_tokens) {
+        continue;
+      }
+      Change change;
+      for (const SiteStep& reader : steps) {
+        const Operand* reads = reader.operand("cos");
+        if (reader.op != "rope" || reads == nullptr || reads->step != cos->step) continue;
+        change.given.push_back({reader.node, 1, *right_cos});
+        change.given.push_back({reader.node, 2, *right_sin});
+      }
+      const std::optional<Array> found = replay(change);
+      if (!found || !same(*found, reference)) continue;
+      std::unique_ptr<GraphSite> site(new GraphSite(*this, maker.node, step_values_));
+      site->reference = *right_cos;
+      site->effect = site->difference(site->port, site->reference);
+      return site;
+    }
+  }
+  return nullptr;
+}
+
+std::unique_ptr<GraphSite> GraphSite::narrowed() const {
+  if (steps.size() < 2) return nullptr;
+  try {
+    return is_sound_right() ? guilty_op() : own_tables();
+  } catch (const Error&) {
+    return nullptr;
+  }
 }
 
 int64_t GraphSite::stored_size(const std::string& name) const {

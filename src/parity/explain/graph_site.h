@@ -42,6 +42,11 @@ class GraphSite : public Site {
   GraphSite(PortFacts& facts, RunReplay& replay, const RunReplay::Target& target,
             const IsolatedTap& tap);
 
+  /// The one op of the chain that is to blame, as a site of its own: one that computes otherwise
+  /// than it is meant, or the port's own rotary tables where the reference's repair the chain. Null
+  /// where the chain is one op or cannot be narrowed so.
+  std::unique_ptr<GraphSite> narrowed() const;
+
   const Array* value(const Operand& operand) const override;
   std::optional<Array> replay(const Change& change) const override;
   bool has_graph() const override { return true; }
@@ -58,6 +63,13 @@ class GraphSite : public Site {
   std::vector<std::pair<std::string, double>> config_numbers() const override;
 
  private:
+  using StepValues = std::map<std::pair<int, uint32_t>, Array>;  // (step, output)
+
+  GraphSite(const GraphSite& outer, uint32_t node, const StepValues& values);
+  std::unique_ptr<GraphSite> guilty_op() const;
+  std::unique_ptr<GraphSite> own_tables() const;
+  StepValues sound_values() const;
+  RunReplay::Feed own_feed() const;
   void make_steps();
   Operand operand_of(const ValueId& input, std::string role) const;
   void run_port();
@@ -72,9 +84,10 @@ class GraphSite : public Site {
   std::optional<double> sound_error_;
   RunReplay::Caches caches_;
   std::map<uint32_t, int> step_of_node_;
-  std::map<std::string, ValueId> known_by_name_;           // of the port's graph
-  std::map<std::string, std::string> names_of_inputs_;     // "value.3.0" -> name
-  std::map<std::pair<int, uint32_t>, Array> step_values_;  // (step, output)
+  std::map<std::string, ValueId> known_by_name_;        // of the port's graph
+  std::map<std::string, std::string> names_of_inputs_;  // "value.3.0" -> name
+  std::map<std::string, Tensor> given_;                 // of a narrowed site, by input
+  StepValues step_values_;
   mutable std::map<std::string, Array> values_, taps_;
   std::map<std::string, const Tap*> recorded_;
   std::vector<std::string> tap_order_;

@@ -17,6 +17,8 @@ constexpr double kExplained = 0.999;
 // most at 0.58 of their bar, and a repair that leaves less than that share of it is as good as one
 // can be seen to be.
 constexpr double kNoise = 0.6, kExplainedInNoise = 0.9;
+// With more numbers fitted it describes the difference and does not explain it.
+constexpr int kMostFitted = 2;
 
 std::vector<std::string> split_words(std::string_view text) {
   std::vector<std::string> words;
@@ -44,7 +46,8 @@ Candidate weigh(const Cause& cause, Finding finding, const Site& site) {
   candidate.explained = std::isfinite(left) ? std::max(0.0, 1 - left * left) : 0;
   if (!std::isfinite(site.effect)) candidate.explained = error <= site.bar ? 1 : 0;
   const bool is_noise = error <= kNoise * site.bar && candidate.explained >= kExplainedInNoise;
-  candidate.fits = error <= site.bar && (candidate.explained >= kExplained || is_noise);
+  candidate.fits = error <= site.bar && candidate.finding.n_fitted <= kMostFitted &&
+                   (candidate.explained >= kExplained || is_noise);
   return candidate;
 }
 
@@ -64,10 +67,16 @@ std::vector<Candidate> rank(std::vector<Candidate> candidates) {
   return candidates;
 }
 
+// One kind of fault told in two ways, by a formula and by a repair, is one.
+bool is_same_cause(const Cause& a, const Cause& b) {
+  return a.id == b.id || (a.row != 0 && a.row == b.row);
+}
+
 // Other causes that fit with no more fitted numbers than the best.
 std::vector<const Candidate*> rivals_of_best(const std::vector<Candidate>& ranked) {
   std::vector<const Candidate*> rivals;
   for (size_t i = 1; i < ranked.size() && ranked[i].fits; ++i) {
+    if (is_same_cause(*ranked[i].cause, *ranked[0].cause)) continue;
     if (ranked[i].finding.n_fitted <= ranked[0].finding.n_fitted) rivals.push_back(&ranked[i]);
   }
   return rivals;

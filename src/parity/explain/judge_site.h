@@ -8,8 +8,8 @@
 
 namespace lockstep::parity {
 
-/// A finding, and whether it is one: both of its errors within the site's bar, and of the energy of
-/// the effect at least 99.9 % explained.
+/// A finding, and whether it is one: both of its errors within the site's bar, of the energy of the
+/// effect at least 99.9 % explained, and at most two numbers fitted.
 struct Candidate {
   const Cause* cause = nullptr;
   Finding finding;

@@ -88,6 +88,9 @@ struct Geometry {
 
 class Site {
  public:
+  Site() = default;
+  Site(const Site&) = default;
+  Site& operator=(const Site&) = delete;
   virtual ~Site() = default;
 
   std::string run;           // the recording's, "float32-eager-p0-prefill"
@@ -128,7 +131,10 @@ class Site {
   /// its ops compute is not: then a counterfactual is a change of the sound chain that gives
   /// `port`.
   virtual std::optional<double> sound_error() const = 0;
-  bool is_sound_right() const { return sound_error().value_or(2 * bar) <= bar; }
+  bool is_sound_right() const {
+    const std::optional<double> error = sound_error();
+    return error && *error <= bar;
+  }
 
   /// Another value of the reference's same run, by module path ("model.layers.3.self_attn.q_norm",
   /// "x:input" for what goes into module x); none where it was not recorded.

@@ -102,7 +102,8 @@ TEST(Attention, FormsDiffer) {
 TEST(Attention, AStepSeesTheKeysBefore) {
   AttentionInputs step = inputs();
   step.q = heads(1, kHeads, 1);
-  step.q.values.assign(inputs().q.values.end() - kHeads * kWidth, inputs().q.values.end());
+  const Array q = inputs().q;
+  step.q.values.assign(q.values.end() - kHeads * kWidth, q.values.end());
   step.first_position = kTokens - 1;
   const Array all = attend(inputs(), plain()), last = attend(step, plain());
   EXPECT_TRUE(

@@ -92,7 +92,8 @@ std::string order_name(const std::vector<int64_t>& places, int64_t head_dim, int
   const auto n = static_cast<int64_t>(places.size());
   if (!is_permutation(places) || places == identity(n)) return {};
   if (divides(head_dim, n) && head_dim % 2 == 0) {
-    if (places == table_order(n, head_dim, 2, 1)) return "halves of each head as neighbours (half to interleaved)";
+    if (places == table_order(n, head_dim, 2, 1))
+      return "halves of each head as neighbours (half to interleaved)";
     if (places == table_order(n, head_dim, head_dim / 2, 1)) {
       return "neighbours of each head as halves (interleaved to half)";
     }

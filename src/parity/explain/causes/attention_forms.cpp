@@ -321,7 +321,7 @@ std::vector<Cause> attention_causes() {
       {"head_map", 27, "key and value head of each query head", "", kOps, kTaps, head_map},
       {"causal_mask", 20, "causal mask", "", kOps, kTaps, causal_mask},
       {"attention_sinks", 26, "attention sinks", "", kOps, kTaps, sinks},
-      {"sink_heads", 26, "sink of each head", "", kOps, kTaps, sink_heads},
+      {"attention_sinks", 26, "sink of each head", "", kOps, kTaps, sink_heads},
       {"window_side", 23, "side of the window", "", kOps, kTaps, window_side},
       {"attention_window", 23, "attention window", "", kOps, kTaps, measured_window},
       {"attention_weights", 24, "softmax of the scores", "", kOps, kTaps, weighing},

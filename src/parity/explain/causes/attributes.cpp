@@ -55,10 +55,34 @@ std::vector<Finding> norm_rounding(const Site& site) {
                   texts({"before_weight", "after_weight"}));
 }
 
-std::vector<Finding> rotation_style(const Site& site) {
+// Whether tables are [c0, c0, c1, c1, ...]; else they are [c0, c1, ..., c0, c1, ...].
+bool has_pairs(const Array& table) {
+  for (int64_t row = 0; row < table.rows(); ++row) {
+    for (int64_t i = 0; i + 1 < table.width(); i += 2) {
+      if (table.row(row)[i] != table.row(row)[i + 1]) return false;
+    }
+  }
+  return true;
+}
+
+// Whether the port's style and the order of its tables belong together: else the tables are right
+// and what is applied is not.
+bool is_consistent(const Site& site, const SiteStep& step) {
+  const Array* cos = site.operand(step, "cos");
+  if (cos == nullptr || !step.attrs.has("style")) return true;
+  return (step.attrs.get_string("style") == "interleaved") == has_pairs(*cos);
+}
+
+std::vector<Finding> style_of(const Site& site, bool consistent) {
+  for (const SiteStep& step : site.steps) {
+    if (step.op == "rope" && is_consistent(site, step) != consistent) return {};
+  }
   return try_attr(site, "rope", "style", "rotary pairing",
                   texts({"half", "interleaved", "interleaved_by_half", "interleaved_to_half"}));
 }
+
+std::vector<Finding> rotation_style(const Site& site) { return style_of(site, true); }
+std::vector<Finding> style_for_tables(const Site& site) { return style_of(site, false); }
 
 std::vector<Finding> rotation_factor(const Site& site) {
   return try_attr(site, "rotary_embedding", "attention_scaling", "factor on cosines and sines",
@@ -312,6 +336,8 @@ std::vector<Cause> attribute_causes() {
       {"norm_unit_offset", 34, "1 + w in the norm", "", "rms_norm", "", norm_unit_offset},
       {"norm_rounding", 37, "where the norm rounds", "", "rms_norm", "", norm_rounding},
       {"rotation_style", 1, "pairing of the rotation", "", "rope", "q_rot k_rot", rotation_style},
+      {"rotary_table_layout", 8, "layout of the rotary tables", "", "rope", "q_rot k_rot",
+       style_for_tables},
       {"rotation_factor", 13, "attention factor on the rotary tables", "", "rotary_embedding",
        "rotary_emb", rotation_factor},
       {"rotary_table_layout", 8, "layout of the rotary tables", "", "rotary_embedding",

@@ -27,5 +27,6 @@ std::vector<Cause> cache_causes();
 std::vector<Cause> partial_product_causes();
 std::vector<Cause> embedding_causes();
 std::vector<Cause> rounding_causes();
+std::vector<Cause> state_causes();
 
 }  // namespace lockstep::parity

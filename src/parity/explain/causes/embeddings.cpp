@@ -183,13 +183,12 @@ std::vector<Finding> logit_factor(const Site& site) {
 
 std::vector<Cause> embedding_causes() {
   return {
-      {"position_rows", 19, "rows of learned positions", "", "embedding", "", position_rows},
-      {"position_of_step", 10, "position of a decoded token", "", "embedding", "",
-       position_of_step},
-      {"shifted_ids", 66, "ids that are embedded", "", "embedding", "", shifted_ids},
-      {"logit_cap", 25, "cap of the logits", "", "*", "", logit_cap},
-      {"logit_cap", 25, "cap of the logits", "", "*", "", other_cap},
-      {"logit_factor", 25, "factor of the logits", "", "*", "", logit_factor},
+      {"learned_offset", 19, "rows of learned positions", "", "embedding", "", position_rows},
+      {"stuck_position", 10, "position of a decoded token", "", "embedding", "", position_of_step},
+      {"shifted_tokens", 66, "ids that are embedded", "", "embedding", "", shifted_ids},
+      {"logits_unchanged", 25, "cap of the logits", "", "*", "", logit_cap},
+      {"logits_unchanged", 25, "cap of the logits", "", "*", "", other_cap},
+      {"logits_unchanged", 25, "factor of the logits", "", "*", "", logit_factor},
   };
 }
 

@@ -9,8 +9,10 @@
 #include <string>
 
 #include "parity/explain/causes/causes.h"
+#include "parity/explain/causes/formula.h"
 #include "parity/explain/causes/repair.h"
 #include "parity/explain/roles.h"
+#include "parity/measure/rounding.h"
 
 namespace lockstep::parity {
 namespace {
@@ -31,10 +33,7 @@ Array times(const Array& values, double factor) {
   return map(values, [factor](double x) { return factor * x; });
 }
 
-double rounded_bfloat16(double x) {
-  const uint16_t bits = float_to_bfloat16(static_cast<float>(x));
-  return load_element(&bits, DType::kBFloat16, 0);
-}
+double rounded_bfloat16(double x) { return measure::rounded(x, DType::kBFloat16); }
 
 // Each form of the operand `role` of each op of that name; the best.
 std::vector<Finding> try_forms(const Site& site, std::string_view op, std::string_view role,
@@ -257,10 +256,14 @@ Forms moved_by(const Array& values, std::initializer_list<int> by, double most) 
   return forms;
 }
 
+constexpr std::initializer_list<int> kOffsets = {
+    1,  -1, 2,  -2, 3,  -3, 4,  -4, 5,  -5, 6,  -6, 7,  -7, 8,  -8, 9,   10,  11,
+    12, 13, 14, 15, 16, 17, 18, 20, 24, 31, 32, 33, 48, 63, 64, 65, 127, 128, 256};
+
 std::vector<Finding> rotation_offset(const Site& site) {
   return try_forms(site, "rotary_embedding", "positions",
                    [](const Site&, const SiteStep&, const Array& positions) {
-                     return moved_by(positions, {1, -1, 2, -2, 3, 4, 5, 8, 16}, 1e6);
+                     return moved_by(positions, kOffsets, 1e6);
                    });
 }
 
@@ -398,6 +401,85 @@ std::vector<Finding> scan_terms(const Site& site) {
   return best_of(std::move(found));
 }
 
+// Tables whose frequencies, positions or angles a narrower type holds.
+std::vector<Finding> table_precision(const Site& site) {
+  const SiteStep* step = site.only("rotary_embedding");
+  const Array* positions = step == nullptr ? nullptr : site.operand(*step, "positions");
+  if (positions == nullptr || !step->attrs.has("inv_freq") || site.dtype != "float32") return {};
+  const auto n = static_cast<int64_t>(step->attrs.get_floats("inv_freq").size());
+  if (site.port.elements() != positions->elements() * 2 * n) return {};
+  const std::span<const double> inv = step->attrs.get_floats("inv_freq");
+  const bool by_half = step->attrs.get_string("layout", "half") == "half";
+  const double factor = step->attrs.get_float("attention_scaling", 1);
+  using Round = std::function<double(double)>;
+  const auto table = [&](double (*function)(double), const Round& of_inv, const Round& of_angle) {
+    Array values = site.port;
+    for (int64_t t = 0; t < positions->elements(); ++t) {
+      for (int64_t i = 0; i < 2 * n; ++i) {
+        const double frequency = of_inv(inv[static_cast<size_t>(by_half ? i % n : i / 2)]);
+        const double position = positions->values[static_cast<size_t>(t)];
+        values.values[static_cast<size_t>(t * 2 * n + i)] =
+            factor * function(of_angle(static_cast<float>(position * frequency)));
+      }
+    }
+    return values;
+  };
+
+  const Round none = [](double x) { return x; };
+  std::vector<Finding> found;
+  for (double (*function)(double) :
+       {+[](double x) { return std::cos(x); }, +[](double x) { return std::sin(x); }}) {
+    const Array right = table(function, none, none);
+    for (const DType type : {DType::kFloat16, DType::kBFloat16}) {
+      const Round narrow = [type](double x) { return measure::rounded(x, type); };
+      for (const auto& [what, wrong] :
+           {std::pair{"frequencies", table(function, narrow, none)},
+            std::pair{"angles", table(function, none, narrow)},
+            std::pair{"frequencies and angles", table(function, narrow, narrow)}}) {
+        Finding finding;
+        finding.what = fmt::format("{} of the rotation are held in {}", what, dtype_name(type));
+        finding.change = "compute them in float32";
+        finding.measured = {{what, std::string(dtype_name(type)), "float32"}};
+        found.push_back(with_errors(site, std::move(finding), wrong, right));
+      }
+    }
+  }
+  return best_of(std::move(found));
+}
+
+// What a norm gives before its weight, rounded where the type between modules is wider.
+std::vector<Finding> normed_rounding(const Site& site) {
+  const SiteStep* step = site.only("rms_norm");
+  const Array* x = step == nullptr ? nullptr : site.operand(*step, "x");
+  const Array* weight = step == nullptr ? nullptr : site.operand(*step, "weight");
+  if (x == nullptr || weight == nullptr || site.dtype != "float32") return {};
+  const double eps = step->attrs.get_float("eps");
+  const double offset = step->attrs.get_float("weight_offset", 0);
+  const auto normed = [&](DType type) {
+    Array y = *x;
+    for (int64_t r = 0; r < y.rows(); ++r) {
+      double square = 0;
+      for (int64_t i = 0; i < y.width(); ++i) square += y.row(r)[i] * y.row(r)[i];
+      const double by = 1 / std::sqrt(square / static_cast<double>(y.width()) + eps);
+      for (int64_t i = 0; i < y.width(); ++i) {
+        y.row(r)[i] = measure::rounded(y.row(r)[i] * by, type) *
+                      (weight->values[static_cast<size_t>(i)] + offset);
+      }
+    }
+    return y;
+  };
+  std::vector<Finding> found;
+  for (const DType type : {DType::kBFloat16, DType::kFloat16}) {
+    Finding finding;
+    finding.what =
+        fmt::format("the normed values are rounded to {} before the weight", dtype_name(type));
+    finding.change = "round to the type between modules alone";
+    finding.measured = {{"normed values", std::string(dtype_name(type)), site.dtype}};
+    found.push_back(with_errors(site, std::move(finding), normed(type), normed(DType::kFloat32)));
+  }
+  return best_of(std::move(found));
+}
+
 // Row `to` of a paged cache [pages, heads, page size, width] becomes row `from`.
 Array overwritten(const Array& cache, int64_t to, int64_t from) {
   Array changed = cache;
@@ -465,6 +547,9 @@ std::vector<Cause> form_causes() {
        recurrent_state},
       {"scan_terms", 65, "terms of the scan", "", "selective_scan ssd_scan gated_delta_rule", "",
        scan_terms},
+      {"rotary_precision", 11, "precision of rotary angles", "", "rotary_embedding", "rotary_emb",
+       table_precision},
+      {"norm_rounding", 37, "where the norm rounds", "", "rms_norm", "", normed_rounding},
       {"cache_rows", 62, "rows of the cache", "", "attention", "", cache_rows},
   };
 }

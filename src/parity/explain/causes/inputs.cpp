@@ -197,6 +197,7 @@ bool leaves_logits(const Site& site) { return site.path == "logits"; }
 bool leaves_activation(const Site& site) {
   return contains(last_name(site.path), "act") || contains(site.module_class, "Activation");
 }
+bool leaves_table(const Site& site) { return contains(site.handed_on, "rotary"); }
 bool leaves_layer(const Site& site) {
   return is_layer(site.path) && dissect(site.handed_on).layer != dissect(site.path).layer;
 }
@@ -204,7 +205,7 @@ bool leaves_sum(const Site& site) { return is_stream(site.path) && !leaves_layer
 bool leaves_rest(const Site& site) {
   return !leaves_head_norm(site) && !leaves_norm(site) && !leaves_rotation(site) &&
          !leaves_logits(site) && !leaves_activation(site) && !leaves_layer(site) &&
-         !leaves_sum(site);
+         !leaves_sum(site) && !leaves_table(site);
 }
 
 template <bool (*kIsKind)(const Site&)>
@@ -236,6 +237,7 @@ std::vector<Cause> input_causes() {
       {"gate_left_out", 50, "gate or part left out", "", "*", "", other_input},
       {"exchanged_inputs", 28, "inputs exchanged", "", "*", "", exchanged_inputs},
       {"exchanged_tables", 75, "cosines and sines exchanged", "", "rope", "", exchanged_tables},
+      {"exchanged_tables", 75, "cosines and sines exchanged", "", "*", "", left_out<leaves_table>},
   };
 }
 

@@ -57,7 +57,7 @@ Finding bias_finding(const std::string& name, int64_t times) {
 
 std::vector<Finding> bias(const Site& site) {
   const auto o = outcomes_of(site);
-  if (!o) return {};
+  if (!o || site.geometry.layer < 0) return {};  // a head's has a row of its own
   const auto addend = measure::row_addend(o->reference, o->port, site.bar);
   if (!addend) return {};
   const double aa = std::inner_product(addend->begin(), addend->end(), addend->begin(), 0.0);
@@ -97,6 +97,7 @@ std::vector<Finding> addend(const Site& site) {
 }
 
 // Channels of the port are the reference's in an order that has a name.
+template <bool kInsideHeads>
 std::vector<Finding> channel_order(const Site& site) {
   const auto o = outcomes_of(site);
   if (!o) return {};
@@ -104,6 +105,8 @@ std::vector<Finding> channel_order(const Site& site) {
   if (!places) return {};
   const Geometry& g = site.geometry;
   const auto name = measure::order_name(*places, g.head_dim, g.n_heads, g.n_kv_heads);
+  const bool is_inside = name.find("of each head") != std::string::npos;
+  if (is_inside != kInsideHeads) return {};
   Array made = o->port;
   for (int64_t r = 0; r < made.rows(); ++r) {
     for (int64_t c = 0; c < made.width(); ++c) {
@@ -197,9 +200,11 @@ std::vector<Finding> channel_factors(const Site& site) {
 
 std::vector<Cause> product_causes() {
   return {
-      {"linear_bias", 30, "bias of a projection", "", "linear", "", bias},
+      {"projection_bias", 30, "bias of a projection", "", "linear", "", bias},
       {"linear_addend", 0, "a vector on every token", "", "linear", "", addend},
-      {"channel_order", 29, "order of channels", "", "linear", "", channel_order},
+      {"weight_rows", 29, "order of channels", "", "linear", "", channel_order<false>},
+      {"weight_rows_rotary", 2, "order of channels inside each head", "", "linear", "",
+       channel_order<true>},
       {"zero_channels", 57, "channels that were not loaded", "", "linear", "", zero_channels},
       {"channel_factors", 56, "factors of channels", "", "linear", "", channel_factors},
   };

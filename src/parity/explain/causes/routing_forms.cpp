@@ -261,7 +261,7 @@ std::vector<Cause> routing_causes() {
       {"router_bias", 52, "correction bias in the choice", "", kRouter, kTaps, bias_ignored},
       {"router_scores", 51, "scores of the router", "", kRouter, kTaps, scores},
       {"router_precision", 55, "precision of the router", "", kRouter, kTaps, router_precision},
-      {"expert_labels", 54, "order of experts", "", kRouter, kTaps, relabelled},
+      {"router_order", 54, "order of experts", "", kRouter, kTaps, relabelled},
       {"gated_form", 49, "form of the gated block", "", "elementwise", "", gated_forms},
       {"activation", 48, "activation function", "", "activation", "", activation},
   };

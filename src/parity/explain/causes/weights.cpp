@@ -187,8 +187,21 @@ std::vector<Finding> norm_weight(const Site& site) {
   return held_instead(site, {Held::kOtherTensor});
 }
 
+// Of gate and up, or of a fused pair's halves, one in the place of the other.
+bool is_of_gated_block(const Site& site) {
+  const std::string_view path = site.path;
+  return path.find("gate") != path.npos || path.find("up_proj") != path.npos ||
+         path.find("expert") != path.npos;
+}
+
 std::vector<Finding> other_projection(const Site& site) {
-  if (site.find("rms_norm") != nullptr || site.find("layer_norm") != nullptr) return {};
+  const bool is_norm = site.find("rms_norm") != nullptr || site.find("layer_norm") != nullptr;
+  if (is_norm || is_of_gated_block(site)) return {};
+  return held_instead(site, {Held::kOtherTensor});
+}
+
+std::vector<Finding> gate_for_up(const Site& site) {
+  if (!is_of_gated_block(site)) return {};
   return held_instead(site, {Held::kOtherTensor});
 }
 
@@ -199,6 +212,7 @@ std::vector<Cause> weight_causes() {
       {"weight_of_other_norm", 38, "weights of two norms exchanged", "", "rms_norm layer_norm", "",
        norm_weight},
       {"weight_of_other_projection", 28, "weight of another module", "", "*", "", other_projection},
+      {"gate_up_exchanged", 47, "gate and up exchanged", "", "*", "", gate_for_up},
       {"weight_of_other_layer", 58, "weight of another layer", "", "*", "",
        holds<Held::kOtherLayer>},
       {"head_is_embedding", 43, "head tied to the embedding, or not", "", "linear embedding", "",
