@@ -49,21 +49,20 @@ TEST(RunToRunTest, WhatWasSavedIsComparedWithoutAReference) {
   const TempDir temp;
   const std::string saved = (temp.path() / "saved").string();
   const std::string home = "XDG_CACHE_HOME=" + (temp.path() / "cache").string() + " ";
-  const std::string program = home + LOCKSTEP_BINARY_DIR "/bin/lockstep ";
-  const Outcome save = run_shell(program + "verify " + kModel + " --reference " + kReference +
-                                 " --save " + saved + " 2>&1");
+  const std::string program = home + LOCKSTEP_BINARY_DIR "/bin/lockstep verify --dtype float32 ";
+  const Outcome save =
+      run_shell(program + kModel + " --reference " + kReference + " --save " + saved + " 2>&1");
   EXPECT_EQ(save.status, 0) << save.text;
   EXPECT_NE(save.text.find("--against " + saved), std::string::npos) << save.text;
   const Outcome against =
-      run_shell(program + "verify " + kModel + " --against " + saved + " --json 2>/dev/null");
+      run_shell(program + kModel + " --against " + saved + " --json 2>/dev/null");
   EXPECT_EQ(against.status, 0) << against.text;
   const nlohmann::json json = nlohmann::json::parse(against.text);
   EXPECT_EQ(json["verdict"], "pass");
   ASSERT_FALSE(json["greedy"].empty());
   for (const auto& greedy : json["greedy"]) EXPECT_EQ(greedy["outcome"], "same");
   EXPECT_EQ(json["since_last_run"]["move"], "first run");
-  const Outcome again =
-      run_shell(program + "verify " + kModel + " --against " + saved + " --json 2>/dev/null");
+  const Outcome again = run_shell(program + kModel + " --against " + saved + " --json 2>/dev/null");
   EXPECT_EQ(nlohmann::json::parse(again.text)["since_last_run"]["move"], "same content");
 }
 

@@ -35,8 +35,6 @@ class ServedStage {
   ServedStage(const DtypeCase& the_case, const std::filesystem::path& folder,
               const client::Target& target, Server whose)
       : case_(the_case), api_(target), is_own_(whose == Server::kOwn) {
-    result_.stage = Stage::kServed;
-    result_.outcome = StageResult::Outcome::kSame;
     open_text(folder);
   }
 
@@ -361,7 +359,7 @@ class ServedStage {
   std::string model_;
   std::optional<text::Tokenizer> tokenizer_;
   std::optional<ChatTemplate> template_;
-  StageResult result_;
+  StageResult result_ = stage_of(Stage::kServed);
 };
 
 }  // namespace

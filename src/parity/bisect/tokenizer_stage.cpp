@@ -23,10 +23,7 @@ bool starts_with(std::span<const int32_t> ids, std::span<const int32_t> prefix) 
 class TokenizerStage {
  public:
   TokenizerStage(const Subject& subject, const Recording& reference)
-      : subject_(subject), reference_(reference) {
-    result_.stage = Stage::kTokenizer;
-    result_.outcome = StageResult::Outcome::kSame;
-  }
+      : subject_(subject), reference_(reference) {}
 
   StageResult run() {
     try {
@@ -168,7 +165,7 @@ class TokenizerStage {
   const Recording& reference_;
   std::optional<text::Tokenizer> tokenizer_;
   std::optional<ChatTemplate> template_;
-  StageResult result_;
+  StageResult result_ = stage_of(Stage::kTokenizer);
 };
 
 }  // namespace
