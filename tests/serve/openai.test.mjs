@@ -131,8 +131,8 @@ describe('the openai client', {skip}, () => {
       assert.ok(value.tags.every(tag => tag === 'a' || tag === 'b') && value.tags.length <= 3);
     }
     await assert.rejects(client.chat.completions.create({model: 'storyteller', messages: question,
-      response_format: {type: 'json_schema', json_schema: {name: 'x', schema: {type: 'string', pattern: 'a'}}}}),
-    error => error.status === 400 && /pattern/.test(error.message));
+      response_format: {type: 'json_schema', json_schema: {name: 'x', schema: {type: 'string', not: {}}}}}),
+    error => error.status === 400 && /the keyword "not"/.test(error.message));
   });
 
   test('calls a function that is asked for', async () => {

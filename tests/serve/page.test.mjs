@@ -49,10 +49,20 @@ describe('the page', {skip}, () => {
     });
     await page.evaluate(() => {
       const plain = window.fetch;
-      window.fetch = (url, options) => {
+      // Events come one by one, however fast the server is.
+      const slowly = new TransformStream({
+        async transform(part, out) {
+          for (const event of new TextDecoder().decode(part).split(/(?<=\n\n)/)) {
+            out.enqueue(new TextEncoder().encode(event));
+            await new Promise(done => setTimeout(done, 3));
+          }
+        },
+      });
+      window.fetch = async (url, options) => {
         window.fetch = plain;
         const body = {...JSON.parse(options.body), ignore_eos: true, max_tokens: 120};
-        return plain(url, {...options, body: JSON.stringify(body)});
+        const response = await plain(url, {...options, body: JSON.stringify(body)});
+        return new Response(response.body.pipeThrough(slowly), response);
       };
     });
     await ask('Tell me a story.');
