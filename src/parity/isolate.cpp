@@ -21,6 +21,8 @@ namespace {
 constexpr double kFloorFactor = 3, kFloat32Factor = 10;
 // What another order of accumulation makes where nothing cancels; sound ports stay at half.
 constexpr double kFloat32Bar = 1e-6;
+// Terms of a sum for which that holds: 5,632 of them make three times as much.
+constexpr int64_t kShortSum = 512;
 // Of a prefill's tokens, ties that send them to other experts.
 constexpr double kTiedRows = 0.25;
 
@@ -89,6 +91,14 @@ double isolation_bar(const std::string& dtype, int64_t n_ops, double response) {
   const double floor = response + one_rounding(dtype) * ops;
   if (dtype != "float32") return kFloorFactor * floor;
   return std::max(kFloat32Factor * floor, kFloat32Bar * ops);
+}
+
+double isolation_bar(const std::string& dtype, int64_t n_ops, double response, int64_t n_summed) {
+  const double bar = isolation_bar(dtype, n_ops, response);
+  if (dtype != "float32" || n_summed <= kShortSum) return bar;
+  const double ops = std::sqrt(static_cast<double>(std::max<int64_t>(1, n_ops)));
+  const double length = static_cast<double>(n_summed) / static_cast<double>(kShortSum);
+  return std::max(bar, kFloat32Bar * ops * std::sqrt(length));
 }
 
 IsolateReport isolate(Pipeline& pipeline, const Recording& reference, const Recording* port) {
