@@ -49,7 +49,8 @@ std::string repro_of(const BisectFlags& flags, const parity::BisectReport& repor
   if (!finding.dtype.empty()) command += " --dtype " + finding.dtype;
   if (finding.prompt >= 0) command += fmt::format(" --prompt {}", finding.prompt);
   // One more than the step that differs, so that it is among them.
-  if (finding.step >= 0) command += fmt::format(" --steps {}", std::max<int64_t>(2, finding.step + 2));
+  if (finding.step >= 0)
+    command += fmt::format(" --steps {}", std::max<int64_t>(2, finding.step + 2));
   if (!flags.base_url.empty()) command += " --base-url " + flags.base_url;
   return command;
 }
@@ -86,11 +87,11 @@ int bisect(const BisectFlags& flags) {
     control = parity::run_control(subject, other, report, pool);
   }
   const std::string repro = repro_of(flags, report);
-  flags.model.record_run("bisect", std::string(outcome_name(report.outcome)),
-                         report.first() == nullptr
-                             ? fmt::format("{} stages", report.stages.size())
-                             : fmt::format("first stage that differs: {}",
-                                           stage_name(report.first()->stage)));
+  flags.model.record_run(
+      "bisect", std::string(outcome_name(report.outcome)),
+      report.first() == nullptr
+          ? fmt::format("{} stages", report.stages.size())
+          : fmt::format("first stage that differs: {}", stage_name(report.first()->stage)));
   if (flags.json) {
     fmt::print("{}\n", bisect_json(report, control ? &*control : nullptr, repro));
   } else {

@@ -19,8 +19,7 @@ LoopbackServer::LoopbackServer(const parity::Subject& subject, DType dtype,
   server_options.http.port = 0;
   auto engine = std::make_unique<Engine>(subject.start(std::move(model), plan.pipeline), plan,
                                          GenerationDefaults{});
-  server_ =
-      std::make_unique<serve::Server>(std::move(served), std::move(engine), server_options);
+  server_ = std::make_unique<serve::Server>(std::move(served), std::move(engine), server_options);
   thread_ = std::thread([this] { server_->run(); });
 }
 

@@ -27,7 +27,8 @@ std::optional<port::PortFolder> port_of(const ModelOptions& options) {
 std::optional<fs::path> history_folder(const std::optional<port::PortFolder>& port,
                                        const Model& model) {
   if (!port) return port::model_history_folder(model.files.folder);
-  // Where its plug-in lies: in the port, or in the user's cache where the port cannot be written to.
+  // Where its plug-in lies: in the port, or in the user's cache where the port cannot be written
+  // to.
   const fs::path beside = port->folder / ".lockstep";
   if (::access(beside.c_str(), W_OK) == 0) return beside;
   return port::model_history_folder(port->folder);

@@ -92,8 +92,7 @@ int verify(const VerifyOptions& options) {
       options.save.empty() ? scratch.dump() : std::filesystem::path(options.save);
   parity::DumpOptions dump_options;
   if (!options.save.empty()) {
-    dump_options.greedy =
-        parity::own_greedy(pipelines.all(), reference, pipelines.sequences());
+    dump_options.greedy = parity::own_greedy(pipelines.all(), reference, pipelines.sequences());
   }
   parity::dump(pipelines.all(), pipelines.sequences(), dump_options, folder);
   const parity::Recording port = parity::read_recording(folder);
@@ -127,8 +126,7 @@ int verify(const VerifyOptions& options) {
     if (text_differs) fmt::print("DIVERGED: the greedy text differs beyond the noise\n");
     if (!since.text.empty()) print_wrapped("since the last edit: ", since.text);
     if (!options.save.empty()) {
-      print_wrapped("saved: ", fmt::format("{}; lockstep verify {} --against {} compares with it",
-                                           options.save, options.model.model, options.save));
+      fmt::print("saved: {} (--against {} compares with it)\n", options.save, options.save);
     }
     const bool passed = report.outcome == parity::Outcome::kPass && !text_differs;
     fmt::print("next: lockstep {} {}{}\n", passed ? "generate" : "isolate", options.model.model,

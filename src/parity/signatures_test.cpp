@@ -208,7 +208,8 @@ TEST(TextSymptoms, AreNamedAndRanked) {
             "one token, 7, 6 times at the end: positions that do not advance while decoding");
   EXPECT_EQ(symptom(prompt, sound, {20, 21, 3, 4, 5, 3, 4, 5, 3, 4, 5}),
             "a loop of 3 tokens, after 2: positions or cache rows of decode steps");
-  EXPECT_EQ(symptom(prompt, sound, {9, 3, 8, 2}).find("the prompt's last token, 9, comes again"), 0u);
+  EXPECT_EQ(symptom(prompt, sound, {9, 3, 8, 2}).find("the prompt's last token, 9, comes again"),
+            0u);
   EXPECT_EQ(symptom(prompt, sound, {20, 21}).find("it ends after 2 tokens"), 0u);
   EXPECT_EQ(symptom(prompt, sound, {20, 3, 8, 2}).find("the first token is right, the second"), 0u);
   EXPECT_EQ(symptom(prompt, sound, {2, 3, 8, 4}).find("the first token is wrong already"), 0u);

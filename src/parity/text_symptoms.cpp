@@ -105,7 +105,7 @@ std::vector<TextSymptom> length_symptoms(const std::vector<GreedyPair>& texts) {
   if (longest_right == 0 || shortest_wrong == SIZE_MAX || shortest_wrong < longest_right) return {};
   return {{fmt::format("right up to {} tokens, wrong from {} on", longest_right, shortest_wrong),
            {"a window or a chunk of attention that is missing, or one off",
-            "the scaling of rotary frequencies (llama3, YaRN, longrope)",
+            "the scaling of rotary frequencies (YaRN, longrope)",
             "angles in low precision, which grow with the position", "a cache that is too short"}}};
 }
 

@@ -31,8 +31,8 @@ struct GreedyCheck {
 std::vector<GreedyCheck> check_greedy(const std::vector<Pipeline*>& pipelines,
                                       const Recording& reference, const DiffReport& report);
 
-/// The port's own greedy text after each prompt that `reference` has greedy text of, as many tokens,
-/// with margins; prompts are numbered as `sequences` are in a dump.
+/// The port's own greedy text after each prompt that `reference` has greedy text of, as many
+/// tokens, with margins; prompts are numbered as `sequences` are in a dump.
 std::vector<GreedyInfo> own_greedy(const std::vector<Pipeline*>& pipelines,
                                    const Recording& reference,
                                    const std::vector<PlannedSequence>& sequences);

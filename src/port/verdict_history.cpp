@@ -88,7 +88,8 @@ std::string text_of(Move move, const KeptVerdict& before, const KeptVerdict& now
           "the first guilty operator moved earlier, from {} to {}: the edit broke it, revert it",
           before.first, now.first);
     case Move::kBroke:
-      return fmt::format("there was no guilty operator, now it is {}: the edit broke it", now.first);
+      return fmt::format("there was no guilty operator, now it is {}: the edit broke it",
+                         now.first);
     case Move::kUnordered:
       return fmt::format(
           "the first guilty operator was {}, now it is {}; which comes first is not known",
@@ -101,8 +102,9 @@ std::string text_of(Move move, const KeptVerdict& before, const KeptVerdict& now
 }  // namespace
 
 std::string_view move_name(Move move) noexcept {
-  constexpr std::string_view kMoves[] = {"first run", "same content", "fixed", "later",    "stayed",
-                                         "earlier",   "broke",        "unordered", "clean"};
+  constexpr std::string_view kMoves[] = {"first run", "same content", "fixed",
+                                         "later",     "stayed",       "earlier",
+                                         "broke",     "unordered",    "clean"};
   return kMoves[static_cast<int>(move)];
 }
 
@@ -175,8 +177,8 @@ std::string recording_hash(const fs::path& recording) {
                                   entry.is_regular_file(ignored) ? entry.file_size(ignored) : 0));
     }
   } else {
-    lines.push_back(fmt::format("{} {}", recording.filename().string(),
-                                fs::file_size(recording, ignored)));
+    lines.push_back(
+        fmt::format("{} {}", recording.filename().string(), fs::file_size(recording, ignored)));
   }
   std::ranges::sort(lines);
   return sha256(fmt::format("{}", fmt::join(lines, "\n")));

@@ -49,8 +49,9 @@ RunToRun compare_verdicts(const std::optional<KeptVerdict>& before, const KeptVe
 RunToRun keep_verdict(const std::filesystem::path& folder, const KeptVerdict& now,
                       const std::vector<std::string>& order);
 
-/// Where verdicts on a model without a port's folder are kept: <user's cache>/lockstep/verdicts/KEY,
-/// KEY made from the model's folder. Nothing where the user has no cache.
+/// Where verdicts on a model without a port's folder are kept: <user's
+/// cache>/lockstep/verdicts/KEY, KEY made from the model's folder. Nothing where the user has no
+/// cache.
 std::optional<std::filesystem::path> model_history_folder(const std::filesystem::path& model);
 
 /// Of the recording's manifest, or of the names and sizes of its files.

@@ -34,6 +34,9 @@ struct FuzzTally {
 
 class FuzzSession {
  public:
+  /// Milliseconds without a byte after which an answer is missing: machines may be busy.
+  static constexpr int kPatience = 300'000;
+
   FuzzSession(uint16_t port, Choices& choices, FuzzTally& tally)
       : choices_(choices), tally_(tally), client_(port) {}
 
@@ -95,7 +98,7 @@ class FuzzSession {
         return !answer->closes;
       }
       if (!reader_.problem.empty()) return false;
-      const std::string more = client_.receive_some();
+      const std::string more = client_.receive_some(kPatience);
       if (more.empty()) {
         reader_.close(false);
         if (const auto last = reader_.next(request.is_to_head)) {

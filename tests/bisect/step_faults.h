@@ -17,7 +17,8 @@
 namespace lockstep::test {
 
 /// What a wrapped operator does: `run` is the operator itself.
-using OpFault = std::function<void(const OpCall& call, const std::function<void(const OpCall&)>& run)>;
+using OpFault =
+    std::function<void(const OpCall& call, const std::function<void(const OpCall&)>& run)>;
 
 namespace internal {
 struct WrappedOp {
@@ -30,8 +31,7 @@ inline std::deque<WrappedOp>& wrapped_ops() {
   return ops;
 }
 inline void run_wrapped(const OpCall& call) {
-  const WrappedOp& wrapped =
-      wrapped_ops()[static_cast<size_t>(call.attrs.get_int("fault"))];
+  const WrappedOp& wrapped = wrapped_ops()[static_cast<size_t>(call.attrs.get_int("fault"))];
   wrapped.fault(call, [&](const OpCall& with) {
     wrapped.op->run({with.inputs.first(wrapped.n_inputs), with.outputs, with.attrs, with.context});
   });
@@ -210,11 +210,11 @@ inline void plant_unrotated_cache(Graph& graph, const std::string& module) {
            for (size_t s = 0; s < rows.size(); ++s) {
              for (int32_t r = 0; r < rows[s].n; ++r) {
                for (int64_t g = 0; g < key.dim(1); ++g) {
-                 copy_key(call, key_at(call, s, rows[s].begin + r, g),
-                          static_cast<char*>(key.data) +
-                              static_cast<size_t>(((rows[s].first + r) * key.dim(1) + g) *
-                                                  key.dim(2)) *
-                                  dtype_size(key.dtype));
+                 copy_key(
+                     call, key_at(call, s, rows[s].begin + r, g),
+                     static_cast<char*>(key.data) +
+                         static_cast<size_t>(((rows[s].first + r) * key.dim(1) + g) * key.dim(2)) *
+                             dtype_size(key.dtype));
                }
              }
            }
@@ -325,41 +325,39 @@ inline void plant_wrong_page(Graph& graph, const std::string& module) {
 /// A text that comes back whole, one token longer than it had got, token by token, before it gave
 /// way, has lost that token: the one before stands there twice.
 inline void plant_lost_token(Graph& graph) {
-  const std::vector<ValueId> more = {*graph.find_input("@positions"),
-                                     *graph.find_input("@row_offsets"),
-                                     *graph.find_input("@page_offsets"),
-                                     *graph.find_input("@pages")};
+  const std::vector<ValueId> more = {
+      *graph.find_input("@positions"), *graph.find_input("@row_offsets"),
+      *graph.find_input("@page_offsets"), *graph.find_input("@pages")};
   for (const size_t n : nodes_of(graph, "embedding")) {
     if (graph.nodes[n].inputs[0] != *graph.find_input("@input_ids")) continue;
     // First page -> the text there.
     auto texts = std::make_shared<std::map<int32_t, std::vector<int32_t>>>();
-    wrap(graph, n,
-         [texts](const OpCall& call, const auto& run) {
-           with_copy(call, 0, run, [&](int32_t* ids, int64_t) {
-             const size_t at = call.inputs.size() - 4;
-             const auto rows = rows_of(call.inputs[at], call.inputs[at + 1]);
-             for (size_t s = 0; s < rows.size(); ++s) {
-               const std::vector<int32_t> fed(ids + rows[s].first,
-                                              ids + rows[s].first + rows[s].n);
-               const bool comes_back =
-                   rows[s].begin == 0 && rows[s].n > 2 &&
-                   std::ranges::any_of(*texts, [&](const auto& known) {
-                     return known.second.size() + 1 == fed.size() &&
-                            std::equal(known.second.begin(), known.second.end(), fed.begin());
-                   });
-               if (comes_back) {
-                 int32_t* last = ids + rows[s].first + rows[s].n - 1;
-                 last[0] = last[-1];
-               }
-               const int32_t page =
-                   ints(call.inputs[at + 3])[ints(call.inputs[at + 2])[s]];
-               std::vector<int32_t>& text = (*texts)[page];
-               text.resize(static_cast<size_t>(rows[s].begin));
-               text.insert(text.end(), fed.begin(), fed.end());
-             }
-           });
-         },
-         more);
+    wrap(
+        graph, n,
+        [texts](const OpCall& call, const auto& run) {
+          with_copy(call, 0, run, [&](int32_t* ids, int64_t) {
+            const size_t at = call.inputs.size() - 4;
+            const auto rows = rows_of(call.inputs[at], call.inputs[at + 1]);
+            for (size_t s = 0; s < rows.size(); ++s) {
+              const std::vector<int32_t> fed(ids + rows[s].first, ids + rows[s].first + rows[s].n);
+              const bool comes_back =
+                  rows[s].begin == 0 && rows[s].n > 2 &&
+                  std::ranges::any_of(*texts, [&](const auto& known) {
+                    return known.second.size() + 1 == fed.size() &&
+                           std::equal(known.second.begin(), known.second.end(), fed.begin());
+                  });
+              if (comes_back) {
+                int32_t* last = ids + rows[s].first + rows[s].n - 1;
+                last[0] = last[-1];
+              }
+              const int32_t page = ints(call.inputs[at + 3])[ints(call.inputs[at + 2])[s]];
+              std::vector<int32_t>& text = (*texts)[page];
+              text.resize(static_cast<size_t>(rows[s].begin));
+              text.insert(text.end(), fed.begin(), fed.end());
+            }
+          });
+        },
+        more);
   }
 }
 

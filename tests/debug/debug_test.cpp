@@ -8,10 +8,10 @@
 #include <memory>
 #include <sstream>
 
-#include "faults.h"
+#include "../faults.h"
 #include "parity/debug/brief.h"
 #include "parity/debug/debug_report.h"
-#include "run_program.h"
+#include "../run_program.h"
 
 namespace lockstep::test {
 namespace {

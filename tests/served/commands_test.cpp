@@ -121,6 +121,38 @@ TEST_F(ServedCommands, CompareWithPromptsOfTheRecording) {
   EXPECT_NE(unknown.text.find("expected a recorded prompt"), std::string::npos) << unknown.text;
 }
 
+TEST_F(ServedCommands, CompareRecordsOnTheSpot) {
+  const TempFolder folder;
+  // In the place of Python: it hands over a recording of several prompts.
+  folder.write("python3",
+               "#!/bin/sh\n"
+               "if [ \"$1\" = -c ]; then\n"
+               "  echo '{\"version\": \"3.11.2\", \"missing\": [], \"old\": false}'; exit\n"
+               "fi\n"
+               "for a in \"$@\"; do\n"
+               "  printf '%s|' \"$a\" >> " +
+                   (folder / "asked").string() +
+                   "\n"
+                   "  case \"$a\" in --output=*) cp -r " +
+                   kStoryteller +
+                   "/golden \"${a#--output=}\";; esac\n"
+                   "done\n"
+                   "echo '{\"event\": \"done\", \"message\": \"recorded\"}' >&2\n");
+  fs::permissions(folder / "python3", fs::perms::owner_all);
+  const std::string python = "--python " + (folder / "python3").string();
+  const Outcome outcome = compare(python + " --skip-hf-layers --positions 1,5 --prompt -x");
+  EXPECT_EQ(outcome.status, 0) << outcome.text;
+  EXPECT_NE(outcome.text.find("PASS: 3 of 3"), std::string::npos) << outcome.text;
+  const std::string asked = read_bytes(folder / "asked");
+  for (const char* argument : {"|--dtype=float32|", "|--dtype=bfloat16|", "|--prompt=-x|",
+                               "|--taps=|", "|--prompt=The old lighthouse"}) {
+    EXPECT_NE(asked.find(argument), std::string::npos) << argument << "\n" << asked;
+  }
+  const Outcome kept = compare(python + " --skip-multi --output " + (folder / "kept").string());
+  EXPECT_EQ(kept.status, 0) << kept.text;
+  EXPECT_TRUE(fs::exists(folder / "kept/expected.json"));
+}
+
 TEST_F(ServedCommands, CompareRefusesWrongUse) {
   const std::pair<const char*, const char*> cases[] = {
       {"", "expected one of --reference and --python, found neither"},

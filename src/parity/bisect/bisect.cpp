@@ -43,9 +43,8 @@ class Bisection {
       const auto stage = static_cast<Stage>(i);
       if (!wanted(stage)) continue;
       if (report_.first() != nullptr) {
-        report_.not_covered.push_back(
-            fmt::format("{}: {} differs before it", stage_name(stage),
-                        stage_name(report_.first()->stage)));
+        report_.not_covered.push_back(fmt::format("{}: {} differs before it", stage_name(stage),
+                                                  stage_name(report_.first()->stage)));
         continue;
       }
       report_.stages.push_back(run_stage(stage));
@@ -100,8 +99,8 @@ class Bisection {
       added.noise = noise_of(added, cases_.front());
     }
     if (added.noise.row_bar == 0) {
-      report_.not_covered.push_back(
-          added.name + ": no floor was recorded, and --dtype leaves float32 out");
+      report_.not_covered.push_back(added.name +
+                                    ": no floor was recorded, and --dtype leaves float32 out");
       cases_.pop_back();
     }
   }
@@ -151,11 +150,11 @@ class Bisection {
                result.probes > 0;
       });
     };
-    const bool decided = options_.only     ? ran(*options_.only)
-                         : options_.server ? ran(Stage::kServed)
-                                           : (options_.from > Stage::kTeacherForced ||
-                                              ran(Stage::kTeacherForced)) &&
-                                                 ran(Stage::kIncremental);
+    const bool decided =
+        options_.only     ? ran(*options_.only)
+        : options_.server ? ran(Stage::kServed)
+                          : (options_.from > Stage::kTeacherForced || ran(Stage::kTeacherForced)) &&
+                                ran(Stage::kIncremental);
     if (decided) report_.outcome = Outcome::kPass;
   }
 
@@ -187,9 +186,8 @@ std::string_view stage_adds(Stage stage) noexcept {
 Stage parse_stage(const std::string& flag, const std::string& name) {
   const auto at = std::ranges::find(kStageNames, name);
   if (at == std::end(kStageNames)) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: expected one of {}, found {}", flag,
-                            fmt::join(kStageNames, ", "), name));
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: expected one of {}, found {}", flag,
+                                                         fmt::join(kStageNames, ", "), name));
   }
   return static_cast<Stage>(at - std::begin(kStageNames));
 }

@@ -38,13 +38,13 @@ std::string_view stage_adds(Stage stage) noexcept;
 Stage parse_stage(const std::string& flag, const std::string& name);
 
 struct StageFinding {
-  std::string probe;    // "chunks of 3", "engine", "POST /v1/completions, ids"
-  std::string dtype;    // empty for text
+  std::string probe;  // "chunks of 3", "engine", "POST /v1/completions, ids"
+  std::string dtype;  // empty for text
   int prompt = -1;
-  int64_t token = -1;   // index in prompt and text of the first whose logits differ
-  int64_t step = -1;    // token generated there, from 0; -1 within the prompt
-  std::string against;  // "the reference", "teacher-forced"
-  std::string message;  // what was expected and found
+  int64_t token = -1;              // index in prompt and text of the first whose logits differ
+  int64_t step = -1;               // token generated there, from 0; -1 within the prompt
+  std::string against;             // "the reference", "teacher-forced"
+  std::string message;             // what was expected and found
   double difference = 0, bar = 0;  // relative, of that row of logits; 0 where only ids are known
   std::optional<StepEvidence> evidence;
 };
@@ -85,11 +85,11 @@ struct Subject {
 };
 
 struct BisectOptions {
-  int64_t steps = 0;                // generated tokens looked at; 0: all that are recorded
-  std::optional<int> prompt;        // only this one
-  std::optional<DType> dtype;       // only this one
-  std::optional<Stage> only;        // this stage alone, and what it is compared with
-  Stage from = Stage::kTokenizer;   // stages before it were judged elsewhere
+  int64_t steps = 0;                     // generated tokens looked at; 0: all that are recorded
+  std::optional<int> prompt;             // only this one
+  std::optional<DType> dtype;            // only this one
+  std::optional<Stage> only;             // this stage alone, and what it is compared with
+  Stage from = Stage::kTokenizer;        // stages before it were judged elsewhere
   std::optional<client::Target> server;  // somebody else's, instead of engine and own server
 };
 
@@ -97,12 +97,12 @@ struct BisectOptions {
 struct ReferenceText {
   int prompt = 0;
   std::string dtype;
-  std::vector<int32_t> ids;      // prompt and generated tokens
+  std::vector<int32_t> ids;  // prompt and generated tokens
   int64_t n_prompt = 0;
-  std::vector<double> margins;   // of the generated tokens, where recorded
-  bool has_choices = true;       // the generated tokens are the reference's in this dtype
-  std::string prompt_text;       // where recorded
-  bool is_chat = false;          // prompt_text is a user's message
+  std::vector<double> margins;  // of the generated tokens, where recorded
+  bool has_choices = true;      // the generated tokens are the reference's in this dtype
+  std::string prompt_text;      // where recorded
+  bool is_chat = false;         // prompt_text is a user's message
 
   int64_t n_tokens() const { return static_cast<int64_t>(ids.size()); }
   std::span<const int32_t> prompt_ids() const {

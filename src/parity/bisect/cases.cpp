@@ -29,8 +29,8 @@ bool has_experts(const Graph& graph) {
 std::vector<std::string> dtypes_of(const Recording& reference) {
   std::vector<std::string> dtypes;
   for (const char* name : {"float32", "bfloat16"}) {
-    const bool has = std::ranges::any_of(
-        reference.greedy, [&](const GreedyInfo& g) { return g.dtype == name; });
+    const bool has =
+        std::ranges::any_of(reference.greedy, [&](const GreedyInfo& g) { return g.dtype == name; });
     if (has) dtypes.emplace_back(name);
   }
   return dtypes;

@@ -84,9 +84,10 @@ Control run_control(const Subject& subject, const Subject& control, const Bisect
     return out;
   }
   if (first->stage <= Stage::kTeacherForced) {
-    out.why = fmt::format("{}: it differs from this model's own reference, which says nothing of "
-                          "another model",
-                          stage_name(first->stage));
+    out.why = fmt::format(
+        "{}: it differs from this model's own reference, which says nothing of "
+        "another model",
+        stage_name(first->stage));
     return out;
   }
   if (first->findings.front().against == "the reference") {
@@ -121,9 +122,10 @@ Control run_control(const Subject& subject, const Subject& control, const Bisect
     out.why = fmt::format("the stage could not be run on the control: {}",
                           all.not_covered.empty() ? "nothing to compare" : all.not_covered[0]);
   } else if (!same_class) {
-    out.why = fmt::format("a registered model {} ({}) does not differ there, but its operators are "
-                          "others",
-                          likeness, other.architecture->class_name);
+    out.why = fmt::format(
+        "a registered model {} ({}) does not differ there, but its operators are "
+        "others",
+        likeness, other.architecture->class_name);
   } else {
     out.verdict = Control::Verdict::kPort;
     out.why = fmt::format("a registered model {} does not differ there", likeness);

@@ -13,13 +13,7 @@ constexpr int64_t kPage = 16, kSmallPage = 4;
 constexpr int64_t kLongText = 40;    // has two pages of 16 and something after them
 constexpr int64_t kGenerated = 8;    // after a prompt that is the text's beginning
 constexpr int64_t kPreemptable = 3;  // texts that do not fit together
-
-StageResult stage_of(Stage stage) {
-  StageResult result;
-  result.stage = stage;
-  result.outcome = StageResult::Outcome::kSame;
-  return result;
-}
+constexpr int kAttempts = 3;         // to see again what a run of the engine showed
 
 int64_t longest_of(const std::vector<ReferenceText>& texts) {
   int64_t longest = 0;
@@ -47,32 +41,58 @@ EngineRequest request_of(const ReferenceText& text, int64_t n_generated) {
 /// What a probe asks an engine, the answer it judges last.
 using Ask = std::function<EngineAnswer(ProbeEngine&)>;
 
-// Judges the answer to `ask`; where it differs, asks another engine that is watched.
-void judge_probe(StageResult& result, DtypeCase& the_case, const Subject& subject, size_t text,
-                 int64_t n_fed, const std::string& name, const EngineOptions& options,
-                 const EngineAnswer& answer, const Ask& ask) {
-  Probe probe{name, {}, {}};
-  probe.find_evidence = [&](int64_t token) -> std::optional<StepEvidence> {
-    const std::span<const int32_t> ids(the_case.texts[text].ids);
+// The first of the text's tokens whose logits chose another one in `answer`; -1: none.
+int64_t first_other(const ReferenceText& text, int64_t n_fed, const EngineAnswer& answer) {
+  for (size_t i = 0; i < answer.tokens.size(); ++i) {
+    const auto t = static_cast<size_t>(n_fed) + i;
+    if (t >= text.ids.size()) break;
+    if (answer.tokens[i] != text.ids[t]) return static_cast<int64_t>(t) - 1;
+  }
+  return -1;
+}
+
+// Asks again, watched. Who gives way to whom depends on how requests come in, so that another token
+// may be the first this time: then that one is watched.
+std::optional<StepEvidence> watched_evidence(DtypeCase& the_case, const Subject& subject,
+                                             size_t text, int64_t n_fed,
+                                             const EngineOptions& options, const Ask& ask,
+                                             int64_t token) {
+  const std::span<const int32_t> ids(the_case.texts[text].ids);
+  std::optional<StepEvidence> evidence;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
     std::unique_ptr<StepWatch> watch;
     ProbeEngine engine(subject, the_case.dtype, options, [&](Pipeline& pipeline) {
       if (pipeline.options().n_ranks > 1) return;
       watch = std::make_unique<StepWatch>(pipeline, ids, std::vector<int64_t>{1, token}, "*",
                                           StepWatch::Caches::kYes);
     });
-    ask(engine);
+    const EngineAnswer answer = ask(engine);
     if (watch == nullptr) return std::nullopt;
+    const int64_t other = first_other(the_case.texts[text], n_fed, answer);
+    if (other >= 0 && other != token) {
+      token = other;
+      continue;
+    }
     // Of the steps that the token was the last of, and so its logits chose: the newest that shows
     // anything. A text that was computed again, or asked for twice, has several.
-    std::optional<StepEvidence> evidence;
     for (size_t s = watch->steps().size(); s-- > 0;) {
       const StepImage& step = watch->steps()[s];
       if (step.end != token + 1) continue;
       evidence = explain_step(ids, step, watch->before(&step), token, the_case.dtype,
                               at_once_of(the_case, ids));
-      if (evidence->kind != StepEvidence::Kind::kUnknown) break;
+      if (evidence->kind != StepEvidence::Kind::kUnknown) return evidence;
     }
-    return evidence;
+  }
+  return evidence;
+}
+
+// Judges the answer to `ask`; where it differs, asks another engine that is watched.
+void judge_probe(StageResult& result, DtypeCase& the_case, const Subject& subject, size_t text,
+                 int64_t n_fed, const std::string& name, const EngineOptions& options,
+                 const EngineAnswer& answer, const Ask& ask) {
+  Probe probe{name, {}, {}};
+  probe.find_evidence = [&](int64_t token) {
+    return watched_evidence(the_case, subject, text, n_fed, options, ask, token);
   };
   if (the_case.has_experts && the_case.dtype != DType::kFloat32) {
     probe.is_rerouted = [](int64_t) { return true; };  // not told from a fault here
@@ -99,8 +119,7 @@ Ask all_at_once(const DtypeCase& the_case, size_t wanted, int64_t n_generated,
 }
 
 void judge_all_at_once(StageResult& result, DtypeCase& the_case, const Subject& subject,
-                       const std::string& name, const EngineOptions& options,
-                       int64_t n_generated) {
+                       const std::string& name, const EngineOptions& options, int64_t n_generated) {
   std::vector<EngineAnswer> answers;
   {
     ProbeEngine engine(subject, the_case.dtype, options);

@@ -52,8 +52,7 @@ Feed feed_in_chunks(int64_t n_tokens, int64_t chunk) {
   return feed;
 }
 
-Feed feed_with_others(int64_t n_prompt, int64_t n_tokens,
-                      std::vector<std::vector<int32_t>> texts) {
+Feed feed_with_others(int64_t n_prompt, int64_t n_tokens, std::vector<std::vector<int32_t>> texts) {
   Feed feed = feed_by_token(n_prompt, n_tokens);
   feed.name = "with others";
   feed.others = std::move(texts);
@@ -84,19 +83,19 @@ TextLogits run_feed(Pipeline& pipeline, std::span<const int32_t> ids, const Feed
   std::vector<Segment> segments;
   const auto add = [&](const OtherPart& part) {
     const std::span<const int32_t> text(feed.others[part.text]);
-    segments.push_back({&others[part.text],
-                        text.subspan(static_cast<size_t>(part.begin),
-                                     static_cast<size_t>(part.end - part.begin)),
-                        LogitRows::kNone});
+    segments.push_back(
+        {&others[part.text],
+         text.subspan(static_cast<size_t>(part.begin), static_cast<size_t>(part.end - part.begin)),
+         LogitRows::kNone});
   };
   for (const FeedStep& step : feed.steps) {
     segments.clear();
     for (const OtherPart& part : step.before) add(part);
     if (before) before(step, segments.size());
-    segments.push_back({&own,
-                        ids.subspan(static_cast<size_t>(step.begin),
-                                    static_cast<size_t>(step.end - step.begin)),
-                        LogitRows::kAll});
+    segments.push_back(
+        {&own,
+         ids.subspan(static_cast<size_t>(step.begin), static_cast<size_t>(step.end - step.begin)),
+         LogitRows::kAll});
     for (const OtherPart& part : step.after) add(part);
     const View rows = pipeline.step(segments);
     const int64_t vocab = rows.dim(-1);

@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "parity/bisect/feed.h"
-#include "parity/bisect/stages.h"
 #include "parity/bisect/rows.h"
+#include "parity/bisect/stages.h"
 
 namespace lockstep::parity {
 namespace {
@@ -24,8 +24,8 @@ StepImage image_at_once(DtypeCase& the_case, std::span<const int32_t> ids, int64
 // `feed` up to and with the step that computes `token`.
 Feed cut_behind(const Feed& feed, int64_t token) {
   Feed cut = feed;
-  const auto last = std::ranges::find_if(
-      cut.steps, [&](const FeedStep& step) { return token < step.end; });
+  const auto last =
+      std::ranges::find_if(cut.steps, [&](const FeedStep& step) { return token < step.end; });
   if (last != cut.steps.end()) cut.steps.erase(last + 1, cut.steps.end());
   return cut;
 }
@@ -36,8 +36,7 @@ void weigh_single_steps(DtypeCase& the_case, std::span<const int32_t> ids, int64
                         StepEvidence& evidence) {
   const auto n = static_cast<size_t>(token) + 1;
   Pipeline& pipeline = *the_case.pipeline;
-  const TextLogits truth =
-      run_feed(pipeline, ids.first(n), feed_at_once(static_cast<int64_t>(n)));
+  const TextLogits truth = run_feed(pipeline, ids.first(n), feed_at_once(static_cast<int64_t>(n)));
   const TextLogits found =
       run_feed(pipeline, ids.first(n), feed_in_chunks(static_cast<int64_t>(n), 1));
   const bool agrees = !rows_differ(truth.back(), found.back(), the_case.noise.row_bar);
@@ -65,8 +64,8 @@ std::optional<StepEvidence> evidence_of(DtypeCase& the_case, std::span<const int
   StepEvidence evidence = explain_step(ids, *step, watch.before(step), token, the_case.dtype,
                                        at_once_of(the_case, ids));
   const bool is_step = step->end - step->begin == 1 && feed.steps.front().end > 1;
-  const bool is_open = evidence.kind == StepEvidence::Kind::kCompute ||
-                       evidence.kind == StepEvidence::Kind::kState;
+  const bool is_open =
+      evidence.kind == StepEvidence::Kind::kCompute || evidence.kind == StepEvidence::Kind::kState;
   if (is_step && is_open) weigh_single_steps(the_case, ids, token, evidence);
   return evidence;
 }
@@ -97,10 +96,10 @@ bool is_rerouted(DtypeCase& the_case, std::span<const int32_t> ids, const Feed& 
 
 Probe probe_of(DtypeCase& the_case, size_t text, const Feed& feed) {
   const std::span<const int32_t> ids(the_case.texts[text].ids);
-  Probe probe{feed.name, [&the_case, ids, feed](int64_t token) {
-                return evidence_of(the_case, ids, feed, token);
-              },
-              {}};
+  Probe probe{
+      feed.name,
+      [&the_case, ids, feed](int64_t token) { return evidence_of(the_case, ids, feed, token); },
+      {}};
   if (the_case.has_experts && the_case.dtype != DType::kFloat32) {
     probe.is_rerouted = [&the_case, ids, feed](int64_t token) {
       return is_rerouted(the_case, ids, feed, token);
@@ -113,20 +112,13 @@ TextLogits run(DtypeCase& the_case, size_t text, const Feed& feed) {
   return run_feed(*the_case.pipeline, the_case.texts[text].ids, feed);
 }
 
-StageResult stage_of(Stage stage) {
-  StageResult result;
-  result.stage = stage;
-  result.outcome = StageResult::Outcome::kSame;
-  return result;
-}
-
 }  // namespace
 
 AtOnce at_once_of(DtypeCase& the_case, std::span<const int32_t> ids) {
-  return [&the_case, ids](int64_t end, const std::vector<int64_t>& rows,
-                          const std::string& pattern) {
-    return image_at_once(the_case, ids, end, rows, pattern);
-  };
+  return
+      [&the_case, ids](int64_t end, const std::vector<int64_t>& rows, const std::string& pattern) {
+        return image_at_once(the_case, ids, end, rows, pattern);
+      };
 }
 
 std::vector<std::vector<int32_t>> strangers(const std::vector<ReferenceText>& texts, size_t text,
@@ -162,8 +154,8 @@ StageResult teacher_forced_stage(DtypeCase& the_case, const Recording& reference
   StageResult result = stage_of(Stage::kTeacherForced);
   // What decides experts in low precision is no matter of feeding: diff weighs it.
   if (the_case.has_experts && the_case.dtype != DType::kFloat32) {
-    result.not_covered.push_back(the_case.name +
-                                 " against the reference: experts, whose ties lockstep diff weighs");
+    result.not_covered.push_back(
+        the_case.name + " against the reference: experts, whose ties lockstep diff weighs");
     return result;
   }
   if (!the_case.noise.from_reference) {

@@ -19,9 +19,8 @@ StageFinding finding_at(const DtypeCase& the_case, size_t text, int64_t token, c
   finding.prompt = the_case.texts[text].prompt;
   finding.token = token;
   // The row of the last prompt token chooses generated token 0.
-  finding.step = token + 1 >= the_case.texts[text].n_prompt
-                     ? token + 1 - the_case.texts[text].n_prompt
-                     : -1;
+  finding.step =
+      token + 1 >= the_case.texts[text].n_prompt ? token + 1 - the_case.texts[text].n_prompt : -1;
   finding.against = std::move(against);
   return finding;
 }
@@ -51,9 +50,8 @@ bool is_finite(const std::vector<float>& row) {
 std::vector<float> row_of(const View& view, int64_t row) {
   std::vector<float> out(static_cast<size_t>(view.dim(-1)));
   for (size_t i = 0; i < out.size(); ++i) {
-    out[i] = static_cast<float>(
-        load_element(view.data, view.dtype,
-                     row * view.stride[0] + static_cast<int64_t>(i) * view.stride[1]));
+    out[i] = static_cast<float>(load_element(
+        view.data, view.dtype, row * view.stride[0] + static_cast<int64_t>(i) * view.stride[1]));
   }
   return out;
 }
@@ -81,8 +79,8 @@ double logprob_of(const std::vector<float>& row, int32_t id) noexcept {
   return row[static_cast<size_t>(id)] - most - std::log(sum);
 }
 
-bool judge_rows(StageResult& result, const DtypeCase& the_case, size_t text,
-                const TextLogits& rows, const Probe& probe) {
+bool judge_rows(StageResult& result, const DtypeCase& the_case, size_t text, const TextLogits& rows,
+                const Probe& probe) {
   const TextLogits& truth = the_case.at_once[text];
   ++result.probes;
   for (size_t t = 0; t < std::min(rows.size(), truth.size()); ++t) {
@@ -90,8 +88,8 @@ bool judge_rows(StageResult& result, const DtypeCase& the_case, size_t text,
     const double difference = row_difference(truth[t], rows[t]);
     note_worst(result, difference, the_case.noise.row_bar);
     const int32_t expected = choice_of(truth[t]), found = choice_of(rows[t]);
-    const double margin = double{truth[t][static_cast<size_t>(expected)]} -
-                          truth[t][static_cast<size_t>(found)];
+    const double margin =
+        double{truth[t][static_cast<size_t>(expected)]} - truth[t][static_cast<size_t>(found)];
     const bool is_tie = expected == found || margin <= the_case.noise.logit(rms_of(truth[t]));
     result.ties += expected != found && is_tie;
     if (difference <= the_case.noise.row_bar && is_tie) continue;
@@ -99,11 +97,11 @@ bool judge_rows(StageResult& result, const DtypeCase& the_case, size_t text,
         finding_at(the_case, text, static_cast<int64_t>(t), probe, "the text fed at once");
     finding.difference = difference;
     finding.bar = the_case.noise.row_bar;
-    finding.message = expected == found
-                          ? fmt::format("logits differ by {:.2g}, the choice is the same ({})",
-                                        difference, expected)
-                          : fmt::format("logits differ by {:.2g}: token {} for {}", difference,
-                                        found, expected);
+    finding.message =
+        expected == found
+            ? fmt::format("logits differ by {:.2g}, the choice is the same ({})", difference,
+                          expected)
+            : fmt::format("logits differ by {:.2g}: token {} for {}", difference, found, expected);
     return add(result, std::move(finding), probe);
   }
   return true;
@@ -120,8 +118,8 @@ bool judge_choices(StageResult& result, const DtypeCase& the_case, size_t text,
     ++result.tokens;
     const int32_t found = choice_of(rows[t]);
     if (found == expected[i] && is_finite(rows[t])) continue;
-    const double own_margin = double{rows[t][static_cast<size_t>(found)]} -
-                              rows[t][static_cast<size_t>(expected[i])];
+    const double own_margin =
+        double{rows[t][static_cast<size_t>(found)]} - rows[t][static_cast<size_t>(expected[i])];
     const double margin = i < own.margins.size() ? own.margins[i] : own_margin;
     const double noise = the_case.noise.tie(rms_of(rows[t]));
     if (std::min(margin, own_margin) <= noise) {
@@ -130,9 +128,9 @@ bool judge_choices(StageResult& result, const DtypeCase& the_case, size_t text,
     }
     StageFinding finding =
         finding_at(the_case, text, static_cast<int64_t>(t), probe, "the reference");
-    finding.message = fmt::format(
-        "token {} for {}; the reference's margin there is {:.3g}, the noise {:.3g}", found,
-        expected[i], margin, noise);
+    finding.message =
+        fmt::format("token {} for {}; the reference's margin there is {:.3g}, the noise {:.3g}",
+                    found, expected[i], margin, noise);
     return add(result, std::move(finding), probe);
   }
   return true;
@@ -206,9 +204,10 @@ bool judge_answer(StageResult& result, const DtypeCase& the_case, size_t text, i
         finding_at(the_case, text, static_cast<int64_t>(t), probe, "the text fed at once");
     finding.message =
         found == expected
-            ? fmt::format("log probabilities differ by {:.2g} (noise {:.2g}), the token is the "
-                          "same ({})",
-                          apart, noise, found)
+            ? fmt::format(
+                  "log probabilities differ by {:.2g} (noise {:.2g}), the token is the "
+                  "same ({})",
+                  apart, noise, found)
             : fmt::format("token {} for {}; the margin there is {:.3g}, the noise {:.3g}", found,
                           expected, margin, noise);
     return add(result, std::move(finding), probe);

@@ -24,8 +24,8 @@ struct Probe {
 
 /// Rows of logits against those of the text fed at once. Adds a finding at the first that differs
 /// by more than the noise, in size or in its choice; false then.
-bool judge_rows(StageResult& result, const DtypeCase& the_case, size_t text,
-                const TextLogits& rows, const Probe& probe);
+bool judge_rows(StageResult& result, const DtypeCase& the_case, size_t text, const TextLogits& rows,
+                const Probe& probe);
 /// The choices at generated tokens against the reference's, ties weighed by its margins.
 bool judge_choices(StageResult& result, const DtypeCase& the_case, size_t text,
                    const TextLogits& rows, const Probe& probe);

@@ -48,7 +48,8 @@ std::string place_of(const StageFinding& finding) {
 }
 
 std::string finding_text(const StageFinding& finding) {
-  std::string text = wrapped("  found in:  ", fmt::format("{}; {}", finding.probe, place_of(finding)));
+  std::string text =
+      wrapped("  found in:  ", fmt::format("{}; {}", finding.probe, place_of(finding)));
   text += wrapped("  against:   ", finding.against);
   text += wrapped("  found:     ", finding.message);
   if (!finding.evidence) return text;
@@ -61,11 +62,16 @@ std::string finding_text(const StageFinding& finding) {
 Json finite(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 
 Json finding_json(const StageResult& stage, const StageFinding& finding) {
-  Json out = {{"stage", stage_name(stage.stage)}, {"probe", finding.probe},
-              {"dtype", finding.dtype},           {"prompt", finding.prompt},
-              {"token", finding.token},           {"step", finding.step},
-              {"against", finding.against},       {"message", finding.message},
-              {"difference", finite(finding.difference)}, {"bar", finite(finding.bar)}};
+  Json out = {{"stage", stage_name(stage.stage)},
+              {"probe", finding.probe},
+              {"dtype", finding.dtype},
+              {"prompt", finding.prompt},
+              {"token", finding.token},
+              {"step", finding.step},
+              {"against", finding.against},
+              {"message", finding.message},
+              {"difference", finite(finding.difference)},
+              {"bar", finite(finding.bar)}};
   if (finding.evidence) {
     out["evidence"] = {{"kind", kind_name(finding.evidence->kind)},
                        {"tensor", finding.evidence->tensor},
@@ -75,21 +81,19 @@ Json finding_json(const StageResult& stage, const StageFinding& finding) {
   return out;
 }
 
-
-
 }  // namespace
 
 std::string bisect_text(const BisectReport& report) {
-  std::string text =
-      fmt::format("{:<16} {:<9} {:>6} {:>8} {:>6} {:>12}\n", "stage", "outcome", "probes", "tokens",
-                  "ties", "worst/bar");
+  std::string text = fmt::format("{:<16} {:<9} {:>6} {:>8} {:>6} {:>12}\n", "stage", "outcome",
+                                 "probes", "tokens", "ties", "worst/bar");
   for (const StageResult& stage : report.stages) {
     text += fmt::format("{:<16} {:<9} {:>6} {:>8} {:>6} {:>12.2g}\n", stage_name(stage.stage),
                         stage_outcome_name(stage.outcome), stage.probes, stage.tokens, stage.ties,
                         stage.worst);
   }
   if (const StageResult* first = report.first()) {
-    text += fmt::format("\nDIVERGED: {} is the first stage that differs\n", stage_name(first->stage));
+    text +=
+        fmt::format("\nDIVERGED: {} is the first stage that differs\n", stage_name(first->stage));
     text += wrapped("  it adds:   ", std::string(stage_adds(first->stage)));
     text += finding_text(first->findings.front());
     if (first->findings.size() > 1) {

@@ -24,8 +24,7 @@ constexpr int kTop = 5;
 std::string piece_of(const std::string& text, size_t size) {
   for (size_t begin = text.size() / 3; begin + size < text.size(); ++begin) {
     const std::string piece = text.substr(begin, size);
-    const bool is_plain =
-        std::ranges::all_of(piece, [](char c) { return c > 0x20 && c < 0x7f; });
+    const bool is_plain = std::ranges::all_of(piece, [](char c) { return c > 0x20 && c < 0x7f; });
     if (is_plain) return piece;
   }
   return {};
@@ -36,8 +35,6 @@ class ServedStage {
   ServedStage(const DtypeCase& the_case, const std::filesystem::path& folder,
               const client::Target& target, Server whose)
       : case_(the_case), api_(target), is_own_(whose == Server::kOwn) {
-    result_.stage = Stage::kServed;
-    result_.outcome = StageResult::Outcome::kSame;
     open_text(folder);
   }
 
@@ -69,8 +66,7 @@ class ServedStage {
   const ReferenceText& text_of(size_t i) const { return case_.texts[i]; }
 
   void not_covered(size_t i, const char* probe, const std::string& why) {
-    result_.not_covered.push_back(
-        fmt::format("{}, prompt {}: {}", probe, text_of(i).prompt, why));
+    result_.not_covered.push_back(fmt::format("{}, prompt {}: {}", probe, text_of(i).prompt, why));
   }
 
   void differs(size_t i, const char* probe, int64_t token, std::string message) {
@@ -89,8 +85,8 @@ class ServedStage {
   // Only its own server is asked to go on behind end tokens: llama-server, for one, then forbids
   // them, which is another text.
   Json body(int64_t max_tokens) const {
-    Json body = {{"model", model_}, {"max_tokens", max_tokens}, {"temperature", 0},
-                 {"stream", false}};
+    Json body = {
+        {"model", model_}, {"max_tokens", max_tokens}, {"temperature", 0}, {"stream", false}};
     if (is_own_) body["ignore_eos"] = true;
     return body;
   }
@@ -131,8 +127,7 @@ class ServedStage {
       PositionLogprobs at;
       const auto add = [&](const client::ServerToken& token) {
         if (!token.id || !token.logprob) return;
-        at.top.push_back(
-            {static_cast<int32_t>(*token.id), static_cast<float>(*token.logprob)});
+        at.top.push_back({static_cast<int32_t>(*token.id), static_cast<float>(*token.logprob)});
       };
       add(position.token);
       for (const client::ServerToken& token : position.top) add(token);
@@ -179,17 +174,18 @@ class ServedStage {
     const size_t n = answer.tokens.size();
     if (n >= expected.size() || !tokenizer_) return;
     if (!std::ranges::equal(answer.tokens, expected.first(n))) return;  // a tie: another text
-    const bool ends = tokenizer_->is_special(expected[n]) ||
-                      (n > 0 && tokenizer_->is_special(expected[n - 1]));
+    const bool ends =
+        tokenizer_->is_special(expected[n]) || (n > 0 && tokenizer_->is_special(expected[n - 1]));
     if (ends) {
-      not_covered(i, "ids", fmt::format("the server ends the text after {} of {} tokens, at an end "
-                                        "token",
-                                        n, expected.size()));
+      not_covered(i, "ids",
+                  fmt::format("the server ends the text after {} of {} tokens, at an end "
+                              "token",
+                              n, expected.size()));
       return;
     }
     differs(i, "ids", text_of(i).n_prompt - 1 + static_cast<int64_t>(n),
-            fmt::format("the text ends after {} of {} tokens ({}), the reference goes on with {}", n,
-                        expected.size(), reason, expected[n]));
+            fmt::format("the text ends after {} of {} tokens ({}), the reference goes on with {}",
+                        n, expected.size(), reason, expected[n]));
   }
 
   // Another precision is no fault of serving, but nothing that a pass may hide.
@@ -202,9 +198,10 @@ class ServedStage {
         most = std::max(most, std::abs(logprob_of(case_.at_once[i][t], top.id) - top.logprob));
       }
     }
-    not_covered(i, "ids", fmt::format("log probabilities are up to {:.2g} from this port's in {}: "
-                                      "its precision is not known, so they are not judged",
-                                      most, case_.name));
+    not_covered(i, "ids",
+                fmt::format("log probabilities are up to {:.2g} from this port's in {}: "
+                            "its precision is not known, so they are not judged",
+                            most, case_.name));
   }
 
   // Where ids are not told: the text that the reference's ids are.
@@ -234,8 +231,8 @@ class ServedStage {
     } else if (n + 1 == expected) {
       what = ": one is missing, as a BOS that nobody added";
     }
-    differs(i, probe, 0, fmt::format("the server counts {} prompt tokens, expected {}{}", n,
-                                     expected, what));
+    differs(i, probe, 0,
+            fmt::format("the server counts {} prompt tokens, expected {}{}", n, expected, what));
     return true;
   }
 
@@ -276,9 +273,10 @@ class ServedStage {
         not_covered(i, "echo", "near ties send tokens to other experts");
         return false;
       }
-      differs(i, "echo", static_cast<int64_t>(t),
-              fmt::format("log probability {:.5f} of token {} at {}, expected {:.5f} (noise {:.2g})",
-                          top.logprob, top.id, t, expected, noise));
+      differs(
+          i, "echo", static_cast<int64_t>(t),
+          fmt::format("log probability {:.5f} of token {} at {}, expected {:.5f} (noise {:.2g})",
+                      top.logprob, top.id, t, expected, noise));
       return false;
     }
     return true;
@@ -326,7 +324,8 @@ class ServedStage {
     if (!found.problem.empty()) return not_covered(i, "stop", found.problem);
     ++result_.probes;
     if (found.text == expected && found.finish_reason == reason) return;
-    const std::string tail = expected.substr(expected.size() - std::min<size_t>(24, expected.size()));
+    const std::string tail =
+        expected.substr(expected.size() - std::min<size_t>(24, expected.size()));
     const std::string end =
         found.text.substr(found.text.size() - std::min<size_t>(24, found.text.size()));
     differs(i, "stop", -1,
@@ -360,7 +359,7 @@ class ServedStage {
   std::string model_;
   std::optional<text::Tokenizer> tokenizer_;
   std::optional<ChatTemplate> template_;
-  StageResult result_;
+  StageResult result_ = stage_of(Stage::kServed);
 };
 
 }  // namespace

@@ -6,6 +6,14 @@
 
 namespace lockstep::parity {
 
+/// A stage about to run: the same, until something differs.
+inline StageResult stage_of(Stage stage) {
+  StageResult result;
+  result.stage = stage;
+  result.outcome = StageResult::Outcome::kSame;
+  return result;
+}
+
 /// Ids of the reference's prompts from their text, special tokens, the chat template.
 StageResult tokenizer_stage(const Subject& subject, const Recording& reference);
 

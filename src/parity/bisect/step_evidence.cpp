@@ -66,11 +66,11 @@ class Explanation {
     for (size_t i = 0; i < step_.ids.size(); ++i) {
       const auto at = static_cast<size_t>(step_.begin) + i;
       if (at >= text_.size() || step_.ids[i] == text_[at]) continue;
-      return say(Kind::kTokens, "@input_ids",
-                 fmt::format("position {} was fed token {}, the text has {}", at, step_.ids[i],
-                             text_[at]),
-                 "who makes the step's ids: the request's tokens, and what is left of them when "
-                 "it goes on");
+      return say(
+          Kind::kTokens, "@input_ids",
+          fmt::format("position {} was fed token {}, the text has {}", at, step_.ids[i], text_[at]),
+          "who makes the step's ids: the request's tokens, and what is left of them when "
+          "it goes on");
     }
     return false;
   }
@@ -120,14 +120,13 @@ class Explanation {
     }
     for (size_t r = 0; r < truth.rows.size(); ++r) {
       if (static_cast<int64_t>(r) == row || rows_differ(truth.rows[r], found, bar_)) continue;
-      evidence_.lines.push_back(
-          fmt::format("row {} holds what belongs into row {}: overwritten, or another page's", row,
-                      r));
+      evidence_.lines.push_back(fmt::format(
+          "row {} holds what belongs into row {}: overwritten, or another page's", row, r));
       return;
     }
     if (is_unrotated(cache.name, found, row)) {
-      evidence_.lines.push_back(fmt::format("row {} is the key before rotation ({}/k)", row,
-                                            parent_of(cache.name)));
+      evidence_.lines.push_back(
+          fmt::format("row {} is the key before rotation ({}/k)", row, parent_of(cache.name)));
       cache_advice_ = "what is handed to the cache: the key after rotation belongs there";
       return;
     }
@@ -171,8 +170,8 @@ class Explanation {
     for (int64_t n = std::max<int64_t>(1, step_.begin - 4); n < step_.begin; ++n) {
       const StepImage earlier = at_once_(n, {0}, "");
       if (rows_differ(earlier.caches[c].rows[0], found, bar_)) continue;
-      evidence_.lines.push_back(fmt::format("it is the state after {} tokens, {} too few", n,
-                                            step_.begin - n));
+      evidence_.lines.push_back(
+          fmt::format("it is the state after {} tokens, {} too few", n, step_.begin - n));
       return;
     }
   }
@@ -263,7 +262,8 @@ class Explanation {
     const std::string module = parent_of(context);
     for (const CacheImage& cache : step_.caches) {
       if (parent_of(cache.name) != module || last_part(cache.name) != "k_cache") continue;
-      const int64_t row = std::min<int64_t>(step_.begin, static_cast<int64_t>(cache.rows.size())) - 1;
+      const int64_t row =
+          std::min<int64_t>(step_.begin, static_cast<int64_t>(cache.rows.size())) - 1;
       if (row < 1) return false;
       const StepImage image = at_once_(row + 1, {row}, module + "/k_rot");
       const TapRows* rotated = image.tap(module + "/k_rot");

@@ -100,7 +100,8 @@ void StepWatch::add_unrotated(std::set<ValueId>& values) {
   std::vector<lockstep::Tap> with_plain;
   for (lockstep::Tap& tap : taps_) {
     const Node& node = graph_.node(tap.value);
-    const std::string plain = tap.path.substr(0, tap.path.size() - std::min<size_t>(4, tap.path.size()));
+    const std::string plain =
+        tap.path.substr(0, tap.path.size() - std::min<size_t>(4, tap.path.size()));
     const bool is_rotation = tap.path.ends_with("_rot") && node.op != nullptr &&
                              node.op->name == "rope" &&
                              std::ranges::find(taps_, plain, &lockstep::Tap::path) == taps_.end();
@@ -141,7 +142,8 @@ const Tensor* StepWatch::seen(std::string_view input) const {
   return at == values_.end() ? nullptr : &at->second;
 }
 
-// The segment that agrees with the text in most tokens, and in more than half of its own.
+// The segment that agrees with the text in more than half of its tokens: one that ends with the
+// last of the wanted tokens, whose logits were used, else the one that agrees in most.
 std::optional<StepWatch::Place> StepWatch::find_text(std::span<const int32_t> ids,
                                                      std::span<const int32_t> offsets) const {
   const std::span<const int32_t> positions = ints(seen("@positions"));
@@ -151,7 +153,7 @@ std::optional<StepWatch::Place> StepWatch::find_text(std::span<const int32_t> id
     const auto first = static_cast<size_t>(offsets[s]), last = static_cast<size_t>(offsets[s + 1]);
     if (first == last) continue;
     // Without positions a segment goes on where the last one ended, or is a beginning.
-    const int64_t begin = !positions.empty() ? positions[first]
+    const int64_t begin = !positions.empty()                   ? positions[first]
                           : last - first > 1 || steps_.empty() ? 0
                                                                : steps_.back().end;
     int64_t n = 0;
@@ -159,7 +161,11 @@ std::optional<StepWatch::Place> StepWatch::find_text(std::span<const int32_t> id
       const auto at = static_cast<size_t>(begin) + (i - first);
       n += at < text_.size() && ids[i] == text_[at];
     }
-    if (n <= most || 2 * n <= static_cast<int64_t>(last - first)) continue;
+    if (2 * n <= static_cast<int64_t>(last - first)) continue;
+    const bool is_wanted =
+        !rows_.empty() && begin + static_cast<int64_t>(last - first) == rows_.back() + 1;
+    if (is_wanted) n += static_cast<int64_t>(text_.size());
+    if (n <= most) continue;
     most = n;
     found = Place{s, begin};
   }
@@ -198,8 +204,8 @@ void StepWatch::keep_caches(StepImage& step, size_t segment) const {
     image.name = cache.name.starts_with('@') ? cache.name.substr(1) : cache.name;
     image.is_state = cache.kind == LOCKSTEP_CACHE_SLOT;
     if (image.is_state) {
-      const std::pair<int, int64_t> place[] = {{dim_of(shape, Symbol::kStateSlots),
-                                                segment < slots.size() ? slots[segment] : 0}};
+      const std::pair<int, int64_t> place[] = {
+          {dim_of(shape, Symbol::kStateSlots), segment < slots.size() ? slots[segment] : 0}};
       gather(view, place, 0, 0, image.rows.emplace_back());
       continue;
     }

@@ -23,10 +23,7 @@ bool starts_with(std::span<const int32_t> ids, std::span<const int32_t> prefix) 
 class TokenizerStage {
  public:
   TokenizerStage(const Subject& subject, const Recording& reference)
-      : subject_(subject), reference_(reference) {
-    result_.stage = Stage::kTokenizer;
-    result_.outcome = StageResult::Outcome::kSame;
-  }
+      : subject_(subject), reference_(reference) {}
 
   StageResult run() {
     try {
@@ -113,15 +110,15 @@ class TokenizerStage {
     if (expected == found) return;
     const auto at = std::ranges::mismatch(expected, found);
     const int64_t token = at.in1 - expected.begin();
-    std::string message = fmt::format(
-        "{} ids for {}; the first that differs is {} ({}) for {} ({})", found.size(),
-        expected.size(), at.in2 == found.end() ? "none" : fmt::format("{}", *at.in2),
-        at.in2 == found.end() ? "" : name_of(*at.in2),
-        at.in1 == expected.end() ? "none" : fmt::format("{}", *at.in1),
-        at.in1 == expected.end() ? "" : name_of(*at.in1));
+    std::string message =
+        fmt::format("{} ids for {}; the first that differs is {} ({}) for {} ({})", found.size(),
+                    expected.size(), at.in2 == found.end() ? "none" : fmt::format("{}", *at.in2),
+                    at.in2 == found.end() ? "" : name_of(*at.in2),
+                    at.in1 == expected.end() ? "none" : fmt::format("{}", *at.in1),
+                    at.in1 == expected.end() ? "" : name_of(*at.in1));
     const std::span<const int32_t> rest(found);
-    const bool one_more = found.size() == expected.size() + 1 &&
-                          std::ranges::equal(rest.subspan(1), expected);
+    const bool one_more =
+        found.size() == expected.size() + 1 && std::ranges::equal(rest.subspan(1), expected);
     const bool one_less = found.size() + 1 == expected.size() &&
                           std::ranges::equal(std::span(expected).subspan(1), found);
     if (one_more) {
@@ -158,8 +155,9 @@ class TokenizerStage {
                           name_of(prefix.front())));
     }
     if (!std::ranges::any_of(reference_.prompts, &PromptText::is_chat)) {
-      result_.not_covered.emplace_back("chat: the reference recorded none (lockstep reference "
-                                       "--chat records one)");
+      result_.not_covered.emplace_back(
+          "chat: the reference recorded none (lockstep reference "
+          "--chat records one)");
     }
   }
 
@@ -167,7 +165,7 @@ class TokenizerStage {
   const Recording& reference_;
   std::optional<text::Tokenizer> tokenizer_;
   std::optional<ChatTemplate> template_;
-  StageResult result_;
+  StageResult result_ = stage_of(Stage::kTokenizer);
 };
 
 }  // namespace

@@ -154,6 +154,20 @@ Fault new_fault(const Guilty& guilty, SiteJudgement judgement) {
   return fault;
 }
 
+// Whether a step reads a cache that an earlier run filled with what `fault` left out: its layer's
+// keys as they were never rotated, say. The step itself need not be wrong.
+bool is_left_in_cache(const Fault& fault, const GraphSite& site) {
+  const bool is_decided = fault.judgement.verdict != CauseVerdict::kUndecided;
+  if (!is_decided || fault.ops != "nothing" || site.phase != Phase::kDecode) return false;
+  const auto reads_cache = [](const SiteStep& step) {
+    return std::ranges::any_of(step.operands, [](const Operand& operand) {
+      return operand.kind == Operand::Kind::kCache;
+    });
+  };
+  return dissect(fault.path).layer == site.geometry.layer &&
+         std::ranges::any_of(site.steps, reads_cache);
+}
+
 // One port's faults, added to those that another dtype has shown.
 void find_faults(Port& port, ExplainReport& report) {
   std::set<std::string> known;
@@ -169,7 +183,8 @@ void find_faults(Port& port, ExplainReport& report) {
     }
     const std::string kind = kind_of(*guilty.judged);
     const auto same = std::ranges::find_if(report.faults, [&](const Fault& fault) {
-      return may_be_one(fault, kind, *guilty.judged) && is_explained_alike(fault, *site);
+      return is_left_in_cache(fault, *site) ||
+             (may_be_one(fault, kind, *guilty.judged) && is_explained_alike(fault, *site));
     });
     if (same != report.faults.end()) {
       add_site(*same, guilty);

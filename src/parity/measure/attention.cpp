@@ -25,9 +25,11 @@ struct Keys {
 
 Keys keys_of(const AttentionForm& form, int64_t position, int64_t n_keys) {
   Keys keys{0, std::clamp<int64_t>(position + 1 + form.ahead, 0, n_keys)};
-  if (form.window == 0 || keys.end <= form.window) return keys;
+  // Counted from the query's own key, whatever it sees behind it.
+  const int64_t begin = position + 1 - form.window;
+  if (form.window == 0 || begin <= 0) return keys;
   if (form.window_of == WindowOf::kOldest) return {0, form.window};
-  return {keys.end - form.window, keys.end};
+  return {std::min(begin, keys.end), keys.end};
 }
 
 std::vector<double> scores_of(const AttentionInputs& in, const AttentionForm& form, int64_t token,

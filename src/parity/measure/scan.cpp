@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "parity/measure/rounding.h"
 
@@ -10,14 +11,14 @@ namespace {
 
 double softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
 
-double decay_rate(double a_log, Decay decay) {
-  switch (decay) {
+double decay_rate(double a_log, const ScanForm& form) {
+  switch (form.decay) {
     case Decay::kExp:
       return -std::exp(a_log);
     case Decay::kTwice:
-      return -2 * std::exp(a_log);
+      return -std::exp(rounded(a_log + std::numbers::ln2, form.rate_type));
     case Decay::kRaw:
-      return -std::max(a_log, 1e-3);
+      return -std::exp(rounded(std::log(std::max(a_log, 1e-3)), form.rate_type));
     case Decay::kGrowing:
       return std::exp(a_log);
   }
@@ -78,8 +79,8 @@ ScanOutcome scan(const ScanInputs& in, const ScanForm& form) {
         double sum = skip * x;
         for (int64_t n = 0; n < size; ++n) {
           const double a_log = in.a_log.values[static_cast<size_t>(has_rates ? h * size + n : h)];
-          state[n] = state[n] * std::exp(step * decay_rate(a_log, form.decay)) +
-                     step * x * in.b.row(group)[n];
+          state[n] =
+              state[n] * std::exp(step * decay_rate(a_log, form)) + step * x * in.b.row(group)[n];
           sum += state[n] * in.c.row(group)[n];
         }
         out.y.values[static_cast<size_t>((t * heads + h) * width + p)] = sum;
@@ -99,7 +100,7 @@ ScanOutcome delta_rule(const DeltaRuleInputs& in, const DeltaRuleForm& form) {
       const int64_t from = t * key_heads + h / std::max<int64_t>(1, heads / key_heads);
       const std::vector<double> q = unit(in.q.row(from), key, form.normed);
       const std::vector<double> k = unit(in.k.row(from), key, form.normed);
-      const double rate = decay_rate(in.a_log.values[static_cast<size_t>(h)], form.decay);
+      const double rate = decay_rate(in.a_log.values[static_cast<size_t>(h)], form);
       out.delta.values[at] = rate * delta_of(in.a.values[at], in.dt_bias, h, form);
       const double kept = std::exp(out.delta.values[at]);
       double* state = out.state.values.data() + h * key * value;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "parity/measure/matrix.h"
+#include "tensor/dtype.h"
 
 namespace lockstep::parity::measure {
 
@@ -16,6 +17,7 @@ struct ScanForm {
   OldState old_state = OldState::kOwn;
   double bias_times = 1, skip_times = 1;  // of dt's bias, of D
   bool softplus = true;                   // else dt as it is
+  DType rate_type = DType::kFloat64;      // what a changed A_log is rounded to, as it is stored
   double dt_min = 0, dt_max = 0;          // 0: no bound above
   bool clamp = true;
 };

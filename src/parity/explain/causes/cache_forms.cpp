@@ -83,17 +83,23 @@ std::vector<Finding> wrong_length(const Site& site) {
   return best_finding(std::move(found));
 }
 
+double first_number(const Site& site, std::initializer_list<const char*> keys, double otherwise) {
+  for (const char* key : keys) {
+    if (const auto number = site.config_number(key)) return *number;
+  }
+  return otherwise;
+}
+
 // Frequencies by the base of config.json, for keys whose own rotation no recorded value shows.
 std::vector<double> frequencies(const Site& site, int64_t head_dim) {
-  auto theta = site.config_number("rope_theta");
-  if (!theta) theta = site.config_number("rope_parameters.rope_theta");
-  auto part = site.config_number("partial_rotary_factor");
-  if (!part) part = site.config_number("rope_parameters.partial_rotary_factor");
-  const auto width = static_cast<int64_t>(part.value_or(1) * static_cast<double>(head_dim));
+  const double theta =
+      first_number(site, {"rope_theta", "rope_parameters.rope_theta", "rotary_emb_base"}, 1e4);
+  const double part = first_number(
+      site, {"partial_rotary_factor", "rope_parameters.partial_rotary_factor", "rotary_pct"}, 1);
+  const auto width = static_cast<int64_t>(part * static_cast<double>(head_dim));
   std::vector<double> frequency;
   for (int64_t j = 0; j < width / 2; ++j) {
-    frequency.push_back(
-        std::pow(theta.value_or(1e4), -2 * static_cast<double>(j) / static_cast<double>(width)));
+    frequency.push_back(std::pow(theta, -2 * static_cast<double>(j) / static_cast<double>(width)));
   }
   return frequency;
 }

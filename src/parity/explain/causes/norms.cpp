@@ -8,6 +8,7 @@
 #include "parity/explain/causes/formula.h"
 #include "parity/measure/norm.h"
 #include "parity/measure/pattern.h"
+#include "parity/measure/rotation.h"
 #include "parity/measure/rounding.h"
 
 namespace lockstep::parity {
@@ -225,6 +226,29 @@ std::vector<Finding> width(const Site& site) {
   return found;
 }
 
+// The port norms what it has turned, the reference turns what it has normed.
+std::vector<Finding> order(const Site& site) {
+  const auto call = norm_call(site);
+  if (!call) return {};
+  const SiteStep& step = site.steps.back();
+  const Operand* x = step.operand("x");
+  if (x == nullptr || x->kind != Operand::Kind::kStep) return {};
+  const SiteStep& turn = site.steps[static_cast<size_t>(x->step)];
+  if (turn.op != "rope") return {};
+  NormCall before = *call;
+  before.x = operand_or_empty(site, turn, "x");
+  const std::vector<double> positions(site.positions.begin(), site.positions.end());
+  if (before.x.rank() != 3 || call->x.elements() != before.x.elements()) return {};
+  const auto rotation =
+      measure::measure_rotation(before.x, reshaped(call->x, before.x.shape), positions, site.bar);
+  if (!rotation || rotation->width == 0) return {};
+  return {with_errors(site,
+                      {"the port norms after the rotation, the reference before it",
+                       "norm queries and keys, then rotate them",
+                       {{"order", "rotation, norm", "norm, rotation"}}},
+                      call->port(), measure::rotate(before.port(), positions, *rotation))};
+}
+
 // Rounded to bfloat16 on the way, in a run whose values are float32.
 std::vector<Finding> early_rounding(const Site& site) {
   const auto call = norm_call(site);
@@ -269,6 +293,7 @@ std::vector<Cause> norm_causes() {
       {"norm_weight_missing", 34, "weight of the norm", "", kOps, "", weight_missing},
       {"norm_bias", 30, "bias of the norm", "", "layer_norm", "", bias},
       {"norm_skipped", 38, "norm on one side alone", "", kOps, "", missing},
+      {"norm_order", 33, "order of norm and rotation", "", kOps, "", order},
       {"norm_width", 33, "channels that the norm is over", "", kOps, "", width},
       {"norm_rounding", 37, "where the norm rounds", "", kOps, "", early_rounding},
   };

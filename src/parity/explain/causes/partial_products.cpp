@@ -83,24 +83,29 @@ std::vector<Finding> partial_sum(const Site& site) {
 std::vector<Finding> scale(const Site& site) {
   const auto p = product_of(site);
   if (!p) return {};
-  const Array port = without_bias(p->port, p->bias);
-  const Array reference = without_bias(p->reference, p->bias);
-  const auto factor = measure::whole_factor(port, reference, site.bar);
+  Array reference = without_bias(p->reference, p->bias);
+  auto factor = measure::whole_factor(without_bias(p->port, p->bias), reference, site.bar);
+  // The bias too: then it is the block's outcome that is multiplied.
+  const bool is_outcome = !factor;
+  if (is_outcome) {
+    reference = p->reference;
+    factor = measure::whole_factor(p->port, reference, site.bar);
+  }
   if (!factor || *factor == 0 || *factor == 1) return {};
   const double octaves = std::log2(std::abs(*factor));
   const bool is_power = std::abs(octaves - std::round(octaves)) < number_tolerance(site);
   const std::string key = config_key_of(site, *factor, 1e-4);
   const std::string inverse = config_key_of(site, 1 / *factor, 1e-4);
   const bool is_known = is_power || !key.empty() || !inverse.empty();
-  return {with_errors(
-      site,
-      {fmt::format("the port's weight is {} times the reference's", number_text(*factor)),
-       "apply the weight's scale, or the block's multiplier, once",
-       {{"factor of the weight", number_text(*factor), "1"}},
-       0,
-       0,
-       is_known ? 0 : 1},
-      p->with_bias(measure::scaled(reference, *factor)), p->reference)};
+  return {with_errors(site,
+                      {fmt::format("the port's {} is {} times the reference's",
+                                   is_outcome ? "outcome" : "weight", number_text(*factor)),
+                       "apply the weight's scale, or the block's multiplier, once",
+                       {{"factor of the weight", number_text(*factor), "1"}},
+                       0,
+                       0,
+                       is_known ? 0 : 1},
+                      p->with_bias(measure::scaled(reference, *factor)), p->reference)};
 }
 
 // Columns [first, last] in which both outcomes differ.

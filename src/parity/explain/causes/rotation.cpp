@@ -30,21 +30,86 @@ struct Turned {
   Rotation of_port = {}, of_reference = {};
   double tolerance = 0;  // of a frequency
   measure::Table table = measure::Table::kCosines;
+  bool is_halved = false;  // of a table, which has each frequency once
+  int64_t begin = -1;      // channel of the site's heads where x's begin; -1: they are the heads
 
+  // `whole` with `part`, of x's shape, in its place.
+  Array placed(const Array& part, Array whole) const {
+    if (begin < 0) return part;
+    const int64_t heads = whole.dim(1), width = whole.dim(2);
+    for (int64_t t = 0; t < x.dim(0); ++t) {
+      for (int64_t h = 0; h < heads; ++h) {
+        const double* from = part.row(t * x.dim(1) + std::min(h, x.dim(1) - 1));
+        std::copy_n(from, x.dim(2), whole.values.data() + (t * heads + h) * width + begin);
+      }
+    }
+    return whole;
+  }
   Array outcome(const Rotation& rotation) const {
-    if (x.values.empty()) return measure::table_of(table, rotation, positions);
+    if (x.values.empty()) {
+      const Array whole = measure::table_of(table, rotation, positions);
+      return is_halved ? measure::column_range(whole, 0, whole.width() / 2) : whole;
+    }
     return measure::rotate(x, positions, rotation);
   }
 };
 
+// Columns [begin, begin + width) of each head of `whole`, [tokens, heads, ...]; one head of them
+// where x has one for all.
+Array part_of(const Array& whole, const Array& x, int64_t begin) {
+  Array part = x;
+  const int64_t heads = whole.dim(1), width = whole.dim(2);
+  for (int64_t t = 0; t < x.dim(0); ++t) {
+    for (int64_t h = 0; h < x.dim(1); ++h) {
+      const double* from = whole.values.data() + (t * heads + h) * width + begin;
+      std::copy_n(from, x.dim(2), part.row(t * x.dim(1) + h));
+    }
+  }
+  return part;
+}
+
+// The rotation that makes the site's value, or the end of each of its heads: its step, and where in
+// a head it stands.
+struct RotatedPart {
+  const SiteStep* step = nullptr;
+  int64_t begin = 0;
+};
+
+RotatedPart rotated_part(const Site& site) {
+  if (const SiteStep* step = last_step(site, "rope")) return {step, 0};
+  const SiteStep* joined = last_step(site, "concat");
+  if (joined == nullptr) return {};
+  int64_t begin = 0;
+  for (const Operand& operand : joined->operands) {
+    const bool is_step = operand.kind == Operand::Kind::kStep;
+    if (is_step && site.steps[static_cast<size_t>(operand.step)].op == "rope") {
+      return {&site.steps[static_cast<size_t>(operand.step)], begin};
+    }
+    begin += operand.shape.empty() ? 0 : operand.shape.back();
+  }
+  return {};
+}
+
 std::optional<Turned> vectors_of(const Site& site) {
-  const SiteStep* step = last_step(site, "rope");
-  if (step == nullptr) return {};
-  Turned turned{operand_or_empty(site, *step, "x"), {}, {}, doubles(site.positions)};
-  if (turned.x.rank() != 3) return {};
-  if (turned.x.elements() != site.port.elements()) return {};
-  turned.port = reshaped(site.port, turned.x.shape);
-  turned.reference = reshaped(site.reference, turned.x.shape);
+  const RotatedPart part = rotated_part(site);
+  if (part.step == nullptr) return {};
+  Turned turned{operand_or_empty(site, *part.step, "x"), {}, {}, doubles(site.positions)};
+  const Array& x = turned.x;
+  if (x.rank() != 3 || x.values.empty()) return {};
+  if (x.elements() == site.port.elements()) {
+    turned.port = reshaped(site.port, x.shape);
+    turned.reference = reshaped(site.reference, x.shape);
+    return turned;
+  }
+  if (site.port.rank() != 3 || site.port.dim(0) != x.dim(0) || site.port.dim(1) < x.dim(1))
+    return {};
+  const Array reference = reshaped(site.reference, site.port.shape);
+  turned.begin = part.begin;
+  turned.port = part_of(site.port, x, part.begin);
+  turned.reference = part_of(reference, x, part.begin);
+  // What does not turn must be right, or something else is wrong as well.
+  if (!measure::reproduces(turned.placed(turned.reference, site.port), reference, site.bar))
+    return {};
   return turned;
 }
 
@@ -61,11 +126,32 @@ std::optional<Turned> vectors_measured(const Site& site) {
   return turned;
 }
 
+// Each row twice, side by side.
+Array doubled(const Array& m) {
+  Array out = measure::matrix(m.rows(), 2 * m.width());
+  for (int64_t r = 0; r < m.rows(); ++r) {
+    std::copy_n(m.row(r), m.width(), out.row(r));
+    std::copy_n(m.row(r), m.width(), out.row(r) + m.width());
+  }
+  return out;
+}
+
+// Whether the site is a table, and one of which the first half is kept.
+bool is_halved_table(const Site& site) {
+  const SiteStep* slice = last_step(site, "slice");
+  const Operand* x = slice == nullptr ? nullptr : slice->operand("x");
+  return x != nullptr && x->kind == Operand::Kind::kStep &&
+         site.steps[static_cast<size_t>(x->step)].op == "rotary_embedding";
+}
+
 std::optional<Turned> table_measured(const Site& site) {
-  if (last_step(site, "rotary_embedding") == nullptr) return {};
+  const bool is_halved = is_halved_table(site);
+  if (last_step(site, "rotary_embedding") == nullptr && !is_halved) return {};
+  const auto whole = [&](const Array& m) { return is_halved ? doubled(m) : m; };
   for (const auto table : {measure::Table::kCosines, measure::Table::kSines}) {
-    Turned turned{{}, site.port, site.reference, doubles(site.positions)};
+    Turned turned{{}, whole(site.port), whole(site.reference), doubles(site.positions)};
     turned.table = table;
+    turned.is_halved = is_halved;
     const auto of = [&](const Array& y) -> std::optional<Rotation> {
       for (const Pairing pairing : {Pairing::kHalf, Pairing::kInterleaved}) {
         auto found = measure::measure_table(y, table, pairing, turned.positions, site.bar);
@@ -73,9 +159,9 @@ std::optional<Turned> table_measured(const Site& site) {
       }
       return {};
     };
-    const auto port = of(site.port);
+    const auto port = of(turned.port);
     if (!port) continue;
-    const auto reference = of(site.reference);
+    const auto reference = of(turned.reference);
     if (!reference) return {};
     turned.of_port = *port;
     turned.of_reference = *reference;
@@ -98,7 +184,8 @@ std::optional<Turned> measured(const Site& site) {
 
 Finding finding_of(const Site& site, const Turned& t, const Words& words) {
   return with_errors(site, {words.what, words.change, words.measured, 0, 0, words.n_fitted},
-                     t.outcome(t.of_port), t.outcome(t.of_reference));
+                     t.placed(t.outcome(t.of_port), site.port),
+                     t.placed(t.outcome(t.of_reference), site.reference));
 }
 
 // The number of config.json that `value` is, instead of what was measured; a fitted number else.
@@ -180,6 +267,22 @@ std::vector<Finding> missing(const Site& site) {
        is_missing ? "rotate in this layer" : "leave the rotation out in this layer (NoPE)",
        {{"rotated channels", std::to_string(t->of_port.width),
          std::to_string(t->of_reference.width)}}})};
+}
+
+// No step turns what the reference turns.
+std::vector<Finding> left_out(const Site& site) {
+  const auto is_rope = [](const SiteStep& step) { return step.op == "rope"; };
+  if (!site.path.ends_with("_rot") || std::ranges::any_of(site.steps, is_rope)) return {};
+  if (site.port.rank() != 3 || site.reference.elements() != site.port.elements()) return {};
+  Turned t{site.port, site.port, reshaped(site.reference, site.port.shape),
+           doubles(site.positions)};
+  const auto rotation = measure::measure_rotation(t.x, t.reference, t.positions, site.bar);
+  if (!rotation || rotation->width == 0) return {};
+  t.of_reference = *rotation;
+  return {finding_of(site, t,
+                     {"the port does not rotate what the reference rotates",
+                      "rotate here",
+                      {{"rotated channels", "0", std::to_string(rotation->width)}}})};
 }
 
 std::vector<Finding> width(const Site& site) {
@@ -385,7 +488,7 @@ std::vector<Finding> heads(const Site& site) {
       {fmt::format("the port leaves {} of {} heads as they are", n, same.size()),
        "rotate every head",
        {{"rotated heads", std::to_string(same.size() - n), std::to_string(same.size())}}},
-      wrong, right)};
+      t->placed(wrong, site.port), t->placed(right, site.reference))};
 }
 
 // Angles held in a narrow type: error grows with the position.
@@ -433,6 +536,7 @@ std::vector<Cause> rotation_causes() {
   return {
       {"rotation_style", 1, "pairing of the rotation", "", kOps, kTaps, style},
       {"rotation_skipped", 7, "rotation on one side alone", "", kOps, kTaps, missing},
+      {"rotation_skipped", 7, "rotation left out", "", "*", kTaps, left_out},
       {"rotary_width", 4, "number of rotated channels", "", kOps, kTaps, width},
       {"rotation_offset", 9, "position offset", "", kOps, kTaps, position},
       {"rotation_factor", 13, "attention factor on the rotary tables", "", kOps, kTaps, factor},

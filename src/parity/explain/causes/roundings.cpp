@@ -11,14 +11,21 @@
 namespace lockstep::parity {
 namespace {
 
+// Of a float32 value whose parts do not cancel; a wide bar must not make everything a tie.
+constexpr double kNoise = 2e-6;
+
 // `exact` as `type` rounds it; where it lies so near to a tie that its own noise decides, as
 // `rounded_side` has it.
 Array as_rounded(const Array& exact, const Array& rounded_side, DType type, double bar) {
   Array made = exact;
+  double squares = 0;
+  for (const double x : exact.values) squares += x * x;
+  const double usual =
+      std::sqrt(squares / static_cast<double>(std::max<size_t>(1, exact.values.size())));
+  const double noise = 16 * std::min(bar, kNoise) * usual;
   for (size_t i = 0; i < made.values.size(); ++i) {
     const double x = exact.values[i], to = measure::rounded(x, type);
     const double there = rounded_side.values[i];
-    const double noise = 16 * bar * std::abs(x);
     const bool is_tie =
         there == measure::rounded(x - noise, type) || there == measure::rounded(x + noise, type);
     made.values[i] = is_tie ? there : to;

@@ -8,6 +8,7 @@
 
 #include "parity/explain/causes/causes.h"
 #include "parity/explain/causes/formula.h"
+#include "parity/measure/rounding.h"
 #include "parity/measure/scan.h"
 
 namespace lockstep::parity {
@@ -38,13 +39,21 @@ Array state_of(const Site& site, const SiteStep& step) {
 
 using Outcome = std::function<measure::ScanOutcome(const ScanForm&)>;
 
-std::optional<Outcome> delta_rule_of(const Site& site) {
+// The type that all of its values fit: a changed one is rounded to it as well.
+DType stored_type(const Array& values) {
+  const bool is_narrow = std::ranges::all_of(
+      values.values, [](double x) { return measure::rounded(x, DType::kBFloat16) == x; });
+  return is_narrow ? DType::kBFloat16 : DType::kFloat32;
+}
+
+std::optional<Outcome> delta_rule_of(const Site& site, ScanForm& own) {
   const SiteStep* step = state_step(site, "gated_delta_rule");
   if (step == nullptr) return {};
   const auto take = [&](const char* role) { return operand_or_empty(site, *step, role); };
   measure::DeltaRuleInputs in{take("q"),    take("k"),     take("v"),       take("a"),
                               take("beta"), take("A_log"), take("dt_bias"), state_of(site, *step)};
   if (in.q.rank() != 3 || in.k.rank() != 3 || in.v.rank() != 3) return {};
+  own.rate_type = stored_type(in.a_log);
   return [in](const ScanForm& form) {
     measure::DeltaRuleForm with;
     static_cast<ScanForm&>(with) = form;
@@ -60,10 +69,13 @@ Array as_heads(Array a, bool is_group) {
   return a;
 }
 
-std::optional<Outcome> scan_of(const Site& site, ScanForm& own) {
+enum class Operands : uint8_t { kOwn, kExchanged };  // B and C, or q and k
+
+std::optional<Outcome> scan_of(const Site& site, ScanForm& own,
+                               Operands operands = Operands::kOwn) {
   const SiteStep* step = state_step(site, "ssd_scan");
   if (step == nullptr) step = state_step(site, "selective_scan");
-  if (step == nullptr) return delta_rule_of(site);
+  if (step == nullptr) return operands == Operands::kOwn ? delta_rule_of(site, own) : std::nullopt;
   const auto take = [&](const char* role) { return operand_or_empty(site, *step, role); };
   measure::ScanInputs in{as_heads(take("x"), false),
                          as_heads(take("B"), true),
@@ -74,6 +86,8 @@ std::optional<Outcome> scan_of(const Site& site, ScanForm& own) {
                          take("dt_bias"),
                          state_of(site, *step)};
   if (in.x.rank() != 3 || in.b.rank() != 3 || in.c.rank() != 3 || in.d.values.empty()) return {};
+  if (operands == Operands::kExchanged) std::swap(in.b, in.c);
+  own.rate_type = stored_type(in.a_log);
   own.dt_min = step->attrs.get_float("dt_min", 0);
   own.dt_max = step->attrs.get_float("dt_max", 0);
   if (!std::isfinite(own.dt_max)) own.dt_max = 0;
@@ -172,6 +186,21 @@ std::vector<Finding> old_state(const Site& site) {
   return best_finding(std::move(found));
 }
 
+// B and C stand for each other.
+std::vector<Finding> exchanged(const Site& site) {
+  ScanForm own;
+  const auto right = scan_of(site, own), wrong = scan_of(site, own, Operands::kExchanged);
+  if (!right || !wrong) return {};
+  const measure::ScanOutcome base = (*right)(own), made = (*wrong)(own);
+  const Array* value = value_of(site, base);
+  if (value == nullptr || value == &base.delta || made.y.elements() != base.y.elements()) return {};
+  const Array& same = value == &base.y ? made.y : made.state;
+  const Words words{"B and C of the scan stand for each other",
+                    "give each its own",
+                    {{"B and C", "exchanged", "in order"}}};
+  return {either_way(site, *value, same, words, words)};
+}
+
 struct ConvCall {
   Array x, weight, bias, state;
   ConvForm form;  // the port's
@@ -265,6 +294,7 @@ std::vector<Cause> state_causes() {
       {"scan_terms", 65, "skip of the scan", "", kScans, kTaps, skip},
       {"scan_terms", 65, "decay of the scan", "", kScans, kTaps, decay},
       {"recurrent_state", 64, "state of the scan", "", kScans, kTaps, old_state},
+      {"exchanged_inputs", 28, "B and C of a scan", "", kScans, kTaps, exchanged},
       {"convolution_taps", 64, "taps of the convolution", "", kConv, "", conv_taps},
       {"recurrent_state", 64, "state of the convolution", "", kConv, "", conv_state},
       {"projection_bias", 30, "bias of the convolution", "", kConv, "", conv_bias},

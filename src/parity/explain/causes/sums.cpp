@@ -9,6 +9,8 @@
 
 #include "parity/explain/causes/causes.h"
 #include "parity/explain/causes/formula.h"
+#include "parity/explain/causes/repair.h"
+#include "parity/explain/edit.h"
 #include "parity/measure/activation.h"
 #include "parity/measure/pattern.h"
 
@@ -159,6 +161,14 @@ std::vector<Finding> whole_factor(const Site& site) {
   return {with_errors(site, finding, measure::scaled(site.reference, value), site.reference)};
 }
 
+// The same of anything but an embedding: a multiplier on the way to the stream.
+std::vector<Finding> factor_of_block(const Site& site) {
+  for (const SiteStep& step : site.steps) {
+    if (step.op == "embedding") return {};
+  }
+  return whole_factor(site);
+}
+
 // A root of a width as bfloat16 holds it: 55.5 for 55.4256.
 std::vector<Finding> rounded_root(const Site& site) {
   if (site.is_ids || site.dtype != "float32") return {};
@@ -260,23 +270,114 @@ std::vector<Finding> shifted_tokens(const Site& site) {
   return {};
 }
 
+bool only_moves(const Site& site) {
+  return std::ranges::all_of(site.steps, [](const SiteStep& step) {
+    return step.op == "slice" || step.op == "concat" || step.op == "cast";
+  });
+}
+
+// What stands beside the site in its module: "q_rot" and "k_rot", "q_proj" and "v_proj".
+bool is_beside(const Site& site, const std::string& path) {
+  const size_t cut = site.path.find_last_of("./");
+  return cut != std::string::npos && path.starts_with(site.path.substr(0, cut + 1)) &&
+         path.find_first_of("./:", cut + 1) == std::string::npos;
+}
+
 // The port's outcome is another value that the reference recorded.
-std::vector<Finding> another_value(const Site& site) {
+std::vector<Finding> value_of(const Site& site, bool beside) {
   if (site.is_ids || measure::reproduces(site.reference, site.port, site.bar)) return {};
   for (const std::string& path : site.tap_paths()) {
     const Array* tap = site.tap(path);
     if (path == site.path || tap == nullptr || tap->elements() != site.port.elements()) continue;
-    if (!(distance(*tap, site.port) <= site.bar)) continue;
+    if (is_beside(site, path) != beside || !(distance(*tap, site.port) <= site.bar)) continue;
+    // What goes in comes out where nothing but its place is changed: that says what is left out.
+    const bool is_input = std::ranges::any_of(site.steps, [&](const SiteStep& step) {
+      return std::ranges::any_of(step.operands, [&](const Operand& o) { return o.name == path; });
+    });
+    if (site.steps.empty() || (is_input && only_moves(site))) continue;
     return {with_errors(site,
                         {"what the port has here is the reference's " + path,
                          "compute this value, not that one",
                          {{"value", path, site.path}},
                          0,
                          0,
-                         1},
+                         beside && only_moves(site) ? 0 : 1},
                         *tap, site.reference)};
   }
   return {};
+}
+
+std::vector<Finding> another_value(const Site& site) { return value_of(site, false); }
+std::vector<Finding> value_beside(const Site& site) { return value_of(site, true); }
+
+// "64..95", or the first of several runs.
+std::string columns_text(const std::vector<int64_t>& places) {
+  size_t end = 1;
+  while (end < places.size() && places[end] == places[end - 1] + 1) ++end;
+  return fmt::format("{}..{}{}", places[0], places[end - 1], end < places.size() ? ", ..." : "");
+}
+
+// A piece that is cut out of a joined value at another place.
+std::vector<Finding> cut_elsewhere(const Site& site) {
+  const SiteStep* step = last_step(site, "slice");
+  const int64_t n = site.geometry.n_tokens;
+  if (step == nullptr || n < 2 || site.is_ids) return {};
+  Array x = operand_or_empty(site, *step, "x");
+  if (x.values.empty() || x.elements() % n != 0 || site.port.elements() % n != 0) return {};
+  x = reshaped(x, {n, x.elements() / n});
+  const std::vector<int64_t> rows = {n, site.port.elements() / n};
+  const Array port = reshaped(site.port, rows), reference = reshaped(site.reference, rows);
+  const auto of_port = measure::column_places(port, x, site.bar);
+  const auto of_reference = measure::column_places(reference, x, site.bar);
+  if (!of_port || !of_reference || *of_port == *of_reference) return {};
+  const auto taken = [&](const std::vector<int64_t>& places) {
+    Array out = port;
+    for (int64_t r = 0; r < n; ++r) {
+      for (int64_t c = 0; c < out.width(); ++c) {
+        const int64_t from = places[static_cast<size_t>(c)];
+        measure::at(out, r, c) = from < 0 ? 0 : measure::at(x, r, from);
+      }
+    }
+    return out;
+  };
+  return {
+      with_errors(site,
+                  {fmt::format("the port takes channels {} of the joined value, the reference {}",
+                               columns_text(*of_port), columns_text(*of_reference)),
+                   "split the joined value in the reference's order",
+                   {{"channels", columns_text(*of_port), columns_text(*of_reference)}}},
+                  taken(*of_port), taken(*of_reference))};
+}
+
+// Pieces of one joined value, each in the other's place.
+std::vector<Finding> exchanged_pieces(const Site& site) {
+  std::vector<Finding> found;
+  for (const SiteStep& a : site.steps) {
+    for (const SiteStep& b : site.steps) {
+      if (a.op != "slice" || b.op != "slice" || a.node >= b.node) continue;
+      if (a.operands.empty() || b.operands.empty() || a.operands[0].name != b.operands[0].name ||
+          a.operands[0].step != b.operands[0].step) {
+        continue;
+      }
+      const auto bounds = [](const SiteStep& step) {
+        const std::span<const int64_t> all = step.attrs.get_ints("bounds");
+        return std::vector<int64_t>(all.begin(), all.end());
+      };
+      const std::vector<int64_t> of_a = bounds(a), of_b = bounds(b);
+      Change change;
+      change.graph = [=, node_a = a.node, node_b = b.node](Graph& part) {
+        set_attr(part, node_a, "bounds", of_b);
+        set_attr(part, node_b, "bounds", of_a);
+      };
+      Finding finding{"two pieces of " + a.operands[0].name + " stand for each other",
+                      "split it in the reference's order",
+                      {{"pieces", "exchanged", "in order"}}};
+      for (Finding& f : try_change(site, std::move(change), std::move(finding))) {
+        found.push_back(std::move(f));
+      }
+    }
+  }
+  return best_finding(std::move(found));
 }
 
 }  // namespace
@@ -287,10 +388,15 @@ std::vector<Cause> sum_causes() {
       {"gate_missing", 50, "a product on one side alone", "", "elementwise", "", gate_missing},
       {"rounded_root", 42, "rounding of the embeddings' scale", "", "embedding elementwise", "",
        rounded_root},
-      {"whole_factor", 42, "a factor of the whole value", "", "*", "", whole_factor},
+      {"whole_factor", 42, "a factor of the whole value", "", "embedding", "", whole_factor},
+      {"block_factor", 41, "a factor of the whole value", "", "*", "", factor_of_block},
       {"token_factor", 50, "a factor of each token", "", "*", "", token_factor},
       {"rows_of_head", 76, "tokens in other rows", "", "*", "", shifted_tokens},
       {"another_value", 69, "another value in its place", "", "*", "", another_value},
+      {"exchanged_inputs", 28, "a value that belongs beside it", "", "*", "", value_beside},
+      {"split_order", 29, "order of the pieces of a joined value", "", "slice", "", cut_elsewhere},
+      {"split_order", 29, "order of the pieces of a joined value", "", "slice", "",
+       exchanged_pieces},
   };
 }
 
