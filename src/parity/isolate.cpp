@@ -80,6 +80,22 @@ double least_difference(RunReplay& replay, const RunReplay::Target& target, cons
   return least;
 }
 
+// Terms of the longest sum that a product with a weight makes.
+int64_t longest_sum(const Graph& part) {
+  int64_t most = 0;
+  for (const Node& node : part.nodes) {
+    if (node.kind != NodeKind::kOp || (node.op->name != "linear" && node.op->name != "experts")) {
+      continue;
+    }
+    for (const ValueId& input : node.inputs) {
+      if (part.node(input).kind != NodeKind::kParameter) continue;
+      const Shape& shape = part.type(input).shape;
+      if (shape.rank() > 1) most = std::max(most, shape[shape.rank() - 1].count);
+    }
+  }
+  return most;
+}
+
 IsolatedTap isolate_value(RunReplay& replay, const RunReplay::Target& target) {
   const Graph part = cut(replay.graph(), target.value, replay.known());
   const RunReplay::Caches before = replay.caches_before(part);
@@ -99,7 +115,8 @@ IsolatedTap isolate_value(RunReplay& replay, const RunReplay::Target& target) {
   const RunInfo& info = replay.run().info;
   tap.bar = is_integer(found.view().dtype)
                 ? ids_bar(info, found.view())
-                : isolation_bar(info.dtype, n_ops, replay.response(part, before, found));
+                : isolation_bar(info.dtype, n_ops, replay.response(part, before, found),
+                                longest_sum(part));
   if (n_ops > 0 && !(tap.isolated <= tap.bar)) {
     const double least = least_difference(replay, target, part, before, tap.isolated);
     // A value that is wrong in either meaning is judged in the one it has.
