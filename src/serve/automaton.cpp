@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 namespace lockstep::serve {
@@ -47,7 +48,9 @@ class StringBuilder {
   // The bytes after the first: how many, and what the next may be.
   struct Tail {
     uint8_t n, first, last;
-    auto operator<=>(const Tail&) const = default;
+    bool operator<(const Tail& other) const {
+      return std::tie(n, first, last) < std::tie(other.n, other.first, other.last);
+    }
   };
 
   static uint32_t of(uint32_t state) { return state + 2; }
