@@ -60,7 +60,8 @@ TEST(Mutants, SoundPortsAreNotAlarmed) {
 }
 
 TEST(Mutants, ATenthIsFoundAndNamed) {
-  const std::vector<Outcome> outcomes = run_all(matrix(), a_tenth(all_mutants(fixtures(), 1), kSeed));
+  const std::vector<Outcome> outcomes =
+      run_all(matrix(), a_tenth(all_mutants(fixtures(), 1), kSeed));
   const Scores scores = score(outcomes);
   std::string misses;
   for (const Outcome& outcome : outcomes) {
@@ -72,8 +73,8 @@ TEST(Mutants, ATenthIsFoundAndNamed) {
   }
   const size_t found = scores.known.found + scores.unknown.found;
   const size_t all = scores.known.mutants + scores.unknown.mutants;
-  printf("  operator %zu of %zu, cause %zu of %zu, wrong names %zu, unknown named %zu of %zu\n", found,
-         all, scores.known.named, scores.known.mutants, scores.known.misnamed,
+  printf("  operator %zu of %zu, cause %zu of %zu, wrong names %zu, unknown named %zu of %zu\n",
+         found, all, scores.known.named, scores.known.mutants, scores.known.misnamed,
          scores.unknown.misnamed, scores.unknown.mutants);
   EXPECT_GE(share(found, all), kOperatorFound) << misses;
   EXPECT_GE(share(scores.known.named, scores.known.mutants), kCauseNamed) << misses;

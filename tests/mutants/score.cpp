@@ -12,11 +12,12 @@ std::string percent(size_t part, size_t all) {
 }
 
 std::string kinds_table(const Scores& scores, bool unknown) {
-  std::string text = unknown ? "| fault | fixtures | mutants | operator found | named |\n"
-                               "| --- | --- | --- | --- | --- |\n"
-                             : "| fault | row | fixtures | mutants | operator found | cause first | "
-                               "undecided | named wrongly | under the floor |\n"
-                               "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+  std::string text = unknown
+                         ? "| fault | fixtures | mutants | operator found | named |\n"
+                           "| --- | --- | --- | --- | --- |\n"
+                         : "| fault | row | fixtures | mutants | operator found | cause first | "
+                           "undecided | named wrongly | under the floor |\n"
+                           "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
   for (const auto& [kind, s] : scores.kinds) {
     if (kind->rows.empty() != unknown) continue;
     if (unknown) {
@@ -48,15 +49,17 @@ std::string totals(const Table& table) {
   row("guilty operator found, and no other",
       fmt::format("{} of {} ({})", known.found + unknown.found, known.mutants + unknown.mutants,
                   percent(known.found + unknown.found, known.mutants + unknown.mutants)));
-  row("cause, or its class, first",
-      fmt::format("{} of {} ({})", known.named, known.mutants, percent(known.named, known.mutants)));
-  row("undecided", fmt::format("{} ({})", known.undecided, percent(known.undecided, known.mutants)));
+  row("cause, or its class, first", fmt::format("{} of {} ({})", known.named, known.mutants,
+                                                percent(known.named, known.mutants)));
+  row("undecided",
+      fmt::format("{} ({})", known.undecided, percent(known.undecided, known.mutants)));
   row("called by a wrong name",
       fmt::format("{} ({})", known.misnamed, percent(known.misnamed, known.mutants)));
   row("faults beside the catalogue that were given a name of it",
       fmt::format("{} of {}", unknown.misnamed, unknown.mutants));
   row("under the floor, of them judged wrongly",
-      fmt::format("{}, {}", known.floor + unknown.floor, known.floor_failed + unknown.floor_failed));
+      fmt::format("{}, {}", known.floor + unknown.floor,
+                  known.floor_failed + unknown.floor_failed));
   row("sound ports (model and type), of them alarmed",
       fmt::format("{}, {}", table.sound_values, table.false_alarms.size()));
   row("three faults at once: all found; all named",
@@ -102,15 +105,19 @@ std::string to_markdown(const Table& table) {
   std::string text = fmt::format(
       "# The debugger, checked\n\n"
       "Faults are planted in the traced graph of sound ports, by seed and at three magnitudes, and "
-      "`isolate` and\n`explain` judge the result without being told. Written by `make test-all` at "
-      "{}; do not edit.\n\n",
-      table.commit.empty() ? "an unknown commit" : "commit " + table.commit);
+      "`isolate` and\n`explain` judge the result without being told. These are the figures of {} "
+      "at commit {}. `make\ncheck-debugger`, a part of `make test-all`, writes this page with all "
+      "of them; do not edit.\n\n",
+      table.extent, table.commit.empty() ? "(unknown)" : table.commit);
   text += totals(table);
   text +=
-      "\nThe reference of these runs is the sound port's own recording in float32: one prompt of 40 "
+      "\nThe reference of these runs is the sound port's own recording in float32: one prompt of "
+      "40 "
       "tokens, two decode\nsteps, every value and input. That the sound ports compute what "
-      "transformers computes is tested elsewhere\n(`golden_test`, `isolate_test`, `families_test`).\n\n"
-      "A mutant that moves no value of the whole run by more than 5e-6 is under the floor, and must "
+      "transformers computes is tested elsewhere\n(`golden_test`, `isolate_test`, "
+      "`families_test`).\n\n"
+      "A mutant that moves no value of the whole run by more than 5e-6 is under the floor, and "
+      "must "
       "pass or be found\nwhere it is. A fault's cause is right when the first of the causes named, "
       "or one that the numbers cannot tell\nfrom it, is of the row of the catalogue given here "
       "(`docs/parity.md`, or several where they are one fault seen\nfrom two sides), and nothing "

@@ -10,11 +10,11 @@
 namespace lockstep::mutants {
 
 struct Score {
-  size_t mutants = 0;  // that move a value further than the floor
-  size_t found = 0;    // every fault's operator called guilty, and no other
-  size_t named = 0;    // every fault's cause, or its class, first, and nothing else named
-  size_t undecided = 0;  // no cause named, right or wrong
-  size_t misnamed = 0;   // a cause named that was not planted
+  size_t mutants = 0;       // that move a value further than the floor
+  size_t found = 0;         // every fault's operator called guilty, and no other
+  size_t named = 0;         // every fault's cause, or its class, first, and nothing else named
+  size_t undecided = 0;     // no cause named, right or wrong
+  size_t misnamed = 0;      // a cause named that was not planted
   size_t floor = 0;         // under the floor
   size_t floor_failed = 0;  // and called guilty of what is not, or named wrongly
   std::set<std::string> fixtures;
@@ -34,6 +34,7 @@ Scores score(const std::vector<Outcome>& outcomes);
 
 struct Table {
   std::string commit;
+  std::string extent;  // "every kind in every model", "a tenth of it"
   Scores scores;
   Score triples;
   size_t sound_values = 0;  // ports x types that were judged
