@@ -26,6 +26,8 @@ namespace {
 constexpr double kFloorFactor = 3, kFloat32Factor = 10;
 // What another order of accumulation makes where nothing cancels; sound ports stay at half.
 constexpr double kFloat32Bar = 1e-6;
+// Terms of a sum for which that holds: 5,632 of them make three times as much.
+constexpr int64_t kShortSum = 512;
 // Of a prefill's tokens, ties that send them to other experts.
 constexpr double kTiedRows = 0.25;
 
@@ -78,6 +80,22 @@ double least_difference(RunReplay& replay, const RunReplay::Target& target, cons
   return least;
 }
 
+// Terms of the longest sum that a product with a weight makes.
+int64_t longest_sum(const Graph& part) {
+  int64_t most = 0;
+  for (const Node& node : part.nodes) {
+    if (node.kind != NodeKind::kOp || (node.op->name != "linear" && node.op->name != "experts")) {
+      continue;
+    }
+    for (const ValueId& input : node.inputs) {
+      if (part.node(input).kind != NodeKind::kParameter) continue;
+      const Shape& shape = part.type(input).shape;
+      if (shape.rank() > 1) most = std::max(most, shape[shape.rank() - 1].count);
+    }
+  }
+  return most;
+}
+
 IsolatedTap isolate_value(RunReplay& replay, const RunReplay::Target& target) {
   const Graph part = cut(replay.graph(), target.value, replay.known());
   const RunReplay::Caches before = replay.caches_before(part);
@@ -97,7 +115,8 @@ IsolatedTap isolate_value(RunReplay& replay, const RunReplay::Target& target) {
   const RunInfo& info = replay.run().info;
   tap.bar = is_integer(found.view().dtype)
                 ? ids_bar(info, found.view())
-                : isolation_bar(info.dtype, n_ops, replay.response(part, before, found));
+                : isolation_bar(info.dtype, n_ops, replay.response(part, before, found),
+                                longest_sum(part));
   if (n_ops > 0 && !(tap.isolated <= tap.bar)) {
     const double least = least_difference(replay, target, part, before, tap.isolated);
     // A value that is wrong in either meaning is judged in the one it has.
@@ -140,6 +159,14 @@ double isolation_bar(const std::string& dtype, int64_t n_ops, double response) {
   const double floor = response + one_rounding(dtype) * ops;
   if (dtype != "float32") return kFloorFactor * floor;
   return std::max(kFloat32Factor * floor, kFloat32Bar * ops);
+}
+
+double isolation_bar(const std::string& dtype, int64_t n_ops, double response, int64_t n_summed) {
+  const double bar = isolation_bar(dtype, n_ops, response);
+  if (dtype != "float32" || n_summed <= kShortSum) return bar;
+  const double ops = std::sqrt(static_cast<double>(std::max<int64_t>(1, n_ops)));
+  const double length = static_cast<double>(n_summed) / static_cast<double>(kShortSum);
+  return std::max(bar, kFloat32Bar * ops * std::sqrt(length));
 }
 
 IsolateReport isolate(Pipeline& pipeline, const Recording& reference, const Recording* port) {

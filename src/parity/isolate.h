@@ -38,6 +38,9 @@ struct IsolateReport {
 /// which a reference that rounds more often than the port may make. Both are of the value itself,
 /// so neither depth nor a rerouted token before it widens the bar.
 double isolation_bar(const std::string& dtype, int64_t n_ops, double response);
+/// The same of products that sum `n_summed` terms: another order of accumulation makes an error
+/// that grows with the root of their number.
+double isolation_bar(const std::string& dtype, int64_t n_ops, double response, int64_t n_summed);
 
 /// Replays the runs of `reference` in the pipeline's dtype, prefill and decode steps. Caches and
 /// states of a decode step come from the recording; one that the reference keeps in another form is
