@@ -75,10 +75,15 @@ class Guilt {
   }
 
   bool is_behind(const std::set<uint32_t>& changed, const std::string& name) const {
-    const auto at = values_.find(name);
-    if (at == values_.end()) return false;
+    const auto [first, last] = values_.equal_range(name);
+    return std::any_of(first, last,
+                       [&](const auto& entry) { return is_made_by(changed, entry.second); });
+  }
+
+ private:
+  bool is_made_by(const std::set<uint32_t>& changed, ValueId value) const {
     std::set<uint32_t> seen;
-    std::vector<uint32_t> open = {at->second.node};
+    std::vector<uint32_t> open = {value.node};
     while (!open.empty()) {
       const uint32_t n = open.back();
       open.pop_back();
@@ -92,7 +97,6 @@ class Guilt {
     return false;
   }
 
- private:
   void add_writers(ValueId input, uint32_t end, std::vector<uint32_t>& open) const {
     for (uint32_t n = 0; n < end; ++n) {
       const Node& node = graph_.nodes[n];
@@ -103,7 +107,7 @@ class Guilt {
   }
 
   const Graph& graph_;
-  std::map<std::string, ValueId> values_;
+  std::multimap<std::string, ValueId> values_;  // a module may be called twice
   std::set<ValueId> known_;
 };
 

@@ -100,6 +100,8 @@ int run(int argc, char** argv) {
   Matrix matrix;
   Table table;
   table.commit = choice.commit;
+  table.extent = choice.tenth < 0 ? "every kind in every model that has a place for it"
+                                  : fmt::format("a tenth of the matrix, by seed {},", choice.tenth);
   if (!choice.table.empty()) {
     for (const std::string& fixture : fixtures) {
       for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {

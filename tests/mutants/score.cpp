@@ -105,9 +105,10 @@ std::string to_markdown(const Table& table) {
   std::string text = fmt::format(
       "# The debugger, checked\n\n"
       "Faults are planted in the traced graph of sound ports, by seed and at three magnitudes, and "
-      "`isolate` and\n`explain` judge the result without being told. Written by `make test-all` at "
-      "{}; do not edit.\n\n",
-      table.commit.empty() ? "an unknown commit" : "commit " + table.commit);
+      "`isolate` and\n`explain` judge the result without being told. These are the figures of {} "
+      "at commit {}. `make\ncheck-debugger`, a part of `make test-all`, writes this page with all "
+      "of them; do not edit.\n\n",
+      table.extent, table.commit.empty() ? "(unknown)" : table.commit);
   text += totals(table);
   text +=
       "\nThe reference of these runs is the sound port's own recording in float32: one prompt of "

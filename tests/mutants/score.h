@@ -34,6 +34,7 @@ Scores score(const std::vector<Outcome>& outcomes);
 
 struct Table {
   std::string commit;
+  std::string extent;  // "every kind in every model", "a tenth of it"
   Scores scores;
   Score triples;
   size_t sound_values = 0;  // ports x types that were judged

@@ -160,6 +160,8 @@ std::vector<Finding> exchanged(const Site& site,
                                const std::function<bool(const Operand&, const Operand&)>& wanted) {
   std::vector<Finding> found;
   for (const SiteStep& step : site.steps) {
+    // Either order of these is the same: what would fit is the step before.
+    if (step.op == "elementwise") continue;
     for (size_t a = 0; a < step.operands.size(); ++a) {
       for (size_t b = a + 1; b < step.operands.size(); ++b) {
         if (!wanted(step.operands[a], step.operands[b])) continue;
