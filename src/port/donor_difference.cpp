@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kContext = 2;     // lines beside a difference
+constexpr size_t kContext = 2;      // lines beside a difference
 constexpr size_t kMostLines = 400;  // of a struct that is compared
 
 struct Found {
@@ -85,8 +85,8 @@ std::string line_difference(const std::string& a, const std::string& b) {
   std::vector<std::vector<size_t>> common(x.size() + 1, std::vector<size_t>(y.size() + 1, 0));
   for (size_t i = x.size(); i-- > 0;) {
     for (size_t j = y.size(); j-- > 0;) {
-      common[i][j] = x[i] == y[j] ? common[i + 1][j + 1] + 1
-                                  : std::max(common[i + 1][j], common[i][j + 1]);
+      common[i][j] =
+          x[i] == y[j] ? common[i + 1][j + 1] + 1 : std::max(common[i + 1][j], common[i][j + 1]);
     }
   }
   std::vector<std::string> all;
@@ -132,10 +132,10 @@ DonorDifference donor_difference(const fs::path& port_folder, const std::string&
       found.command = fmt::format("diff -u {} {}", donor->file.string(), port->file.string());
     } else if (port || donor) {
       const Found& only = port ? *port : *donor;
-      found.markdown = fmt::format("`{}` stands in {} alone{}:\n\n", only.chunk.name,
-                                   only.file.filename().string(),
-                                   port ? "" : ", which the port inherits from") +
-                       fenced("cpp", only.chunk.text);
+      found.markdown =
+          fmt::format("`{}` stands in {} alone{}:\n\n", only.chunk.name,
+                      only.file.filename().string(), port ? "" : ", which the port inherits from") +
+          fenced("cpp", only.chunk.text);
       found.command = "less " + only.file.string();
     }
     return found;

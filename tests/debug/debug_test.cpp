@@ -9,9 +9,9 @@
 #include <sstream>
 
 #include "../faults.h"
+#include "../run_program.h"
 #include "parity/debug/brief.h"
 #include "parity/debug/debug_report.h"
-#include "../run_program.h"
 
 namespace lockstep::test {
 namespace {
@@ -26,10 +26,11 @@ std::string file_text(const std::filesystem::path& path) {
   return text.str();
 }
 
-const Fault kEpsilon = {"Epsilon", "storyteller", "model.layers.2.post_attention_layernorm",
-                        "rms_norm", "eps", 0.05, {}};
-const Fault kScale = {"Scale", "storyteller", "model.layers.4.self_attn",
-                      "attention", "scale", 0.5, {}};
+const Fault kEpsilon = {"Epsilon",  "storyteller", "model.layers.2.post_attention_layernorm",
+                        "rms_norm", "eps",         0.05,
+                        {}};
+const Fault kScale = {"Scale", "storyteller", "model.layers.4.self_attn", "attention", "scale", 0.5,
+                      {}};
 
 class DebugTest : public ::testing::Test {
  protected:
@@ -76,7 +77,8 @@ TEST_F(DebugTest, ASoundPortPassesAndHasNothingToExplain) {
   EXPECT_TRUE(report.explained.faults.empty());
   for (const DebugStage& stage : report.stages) {
     EXPECT_EQ(stage.state == DebugStage::State::kSkipped,
-              stage.name == "explain" || stage.name == "bisect") << stage.name;
+              stage.name == "explain" || stage.name == "bisect")
+        << stage.name;
   }
   EXPECT_EQ(report.stopped(), nullptr);
   expect_a_screen(parity::debug_text(reference_, report));
@@ -159,7 +161,8 @@ TEST_F(DebugTest, APortThatDoesNotLoadIsSentToTheGates) {
   parity::DebugOptions options = this->options();
   options.port_folder = "ports/mine";
   const parity::DebugReport report = parity::debug(
-      reference_, []() -> parity::OpenPort {
+      reference_,
+      []() -> parity::OpenPort {
         throw Error(ErrorCode::kFailedPrecondition, "no such weight", "write an adapter");
       },
       options);
@@ -204,8 +207,9 @@ TEST(DebugCommandTest, ExitsByTheVerdictAndWritesItsFiles) {
   const TempDir temp;
   const std::string model = fixture("storyteller").string();
   const std::string html = (temp.path() / "report.html").string();
-  const auto sound = run_lockstep("debug " + model + " --reference " + model + "/reference --html " +
-                                  html + " --json", "2>/dev/null");
+  const auto sound = run_lockstep(
+      "debug " + model + " --reference " + model + "/reference --html " + html + " --json",
+      "2>/dev/null");
   EXPECT_EQ(sound.status, 0);
   EXPECT_EQ(nlohmann::json::parse(sound.text)["verdict"], "pass");
   EXPECT_TRUE(file_text(html).starts_with("<!doctype html>"));

@@ -118,27 +118,25 @@ class Brief {
     size_t n_odd = 0;
     for (const WeightFacts& w : all) {
       const bool is_odd =
-          w.not_finite > 0 ||
-          (w.usual_deviation > 0 && (w.deviation > 3 * w.usual_deviation ||
-                                     w.deviation < w.usual_deviation / 3));
+          w.not_finite > 0 || (w.usual_deviation > 0 && (w.deviation > 3 * w.usual_deviation ||
+                                                         w.deviation < w.usual_deviation / 3));
       n_odd += is_odd;
-      evidence += fmt::format("| {}{} | {} | {} | {} | {:.2g} % | {} | {} | {} |\n",
-                              is_odd ? "**odd** " : "", code(w.path), short_number(w.mean),
-                              short_number(w.deviation), short_number(w.largest),
-                              100.0 * static_cast<double>(w.zeros) /
-                                  static_cast<double>(std::max<int64_t>(1, w.elements)),
-                              w.not_finite, short_number(w.usual_deviation),
-                              short_number(w.usual_largest));
+      evidence += fmt::format(
+          "| {}{} | {} | {} | {} | {:.2g} % | {} | {} | {} |\n", is_odd ? "**odd** " : "",
+          code(w.path), short_number(w.mean), short_number(w.deviation), short_number(w.largest),
+          100.0 * static_cast<double>(w.zeros) /
+              static_cast<double>(std::max<int64_t>(1, w.elements)),
+          w.not_finite, short_number(w.usual_deviation), short_number(w.usual_largest));
     }
     evidence += all.empty() ? "\nNeither the piece nor its module reads a weight.\n"
-                            : fmt::format("\n{} of {} are odd: not finite, or three times as wide "
-                                          "or as narrow as in the other layers.\n",
-                                          n_odd, all.size());
+                            : fmt::format(
+                                  "\n{} of {} are odd: not finite, or three times as wide "
+                                  "or as narrow as in the other layers.\n",
+                                  n_odd, all.size());
     const std::string module = fault.path.substr(0, fault.path.find_first_of("/:#"));
-    tasks_.push_back({file, "Is a weight of " + code(fault.path) + " another one than it should be?",
-                      evidence,
-                      fmt::format("lockstep list-keys {} --prefix {}", options_.model, module),
-                      suspected});
+    tasks_.push_back(
+        {file, "Is a weight of " + code(fault.path) + " another one than it should be?", evidence,
+         fmt::format("lockstep list-keys {} --prefix {}", options_.model, module), suspected});
   }
 
   void source(const Fault& fault, const std::string& file, const std::string& suspected) {
@@ -148,9 +146,9 @@ class Brief {
     if (difference.command.empty()) difference.command = command("explain");
     std::string evidence;
     if (!fault.source.empty()) evidence = "Called at " + code(fault.source) + ".\n\n";
-    tasks_.push_back({file, "Does the source of " + code(fault.module_class) +
-                                " do what the reference's does?",
-                      evidence + difference.markdown, difference.command, suspected});
+    tasks_.push_back(
+        {file, "Does the source of " + code(fault.module_class) + " do what the reference's does?",
+         evidence + difference.markdown, difference.command, suspected});
   }
 
   void kernels(FaultBench& bench, const Fault& fault, const std::string& file,
@@ -163,11 +161,12 @@ class Brief {
                               short_number(fact.from_reference), short_number(fact.from_port));
     }
     const bool same = facts.size() == 2 && facts[1].from_reference > fault.bar;
-    evidence += same ? "\nThe plain loops are as wrong: the kernel computes what it is asked to. Look "
-                       "at what is asked (attributes, inputs, weights).\n"
-                     : "\nThe plain loops agree with the reference: suspect the kernel.\n";
-    tasks_.push_back({file, "Does a kernel of " + code(fault.ops) + " compute it wrongly?", evidence,
-                      "LOCKSTEP_KERNEL=ref " + command("isolate"), suspected});
+    evidence +=
+        same ? "\nThe plain loops are as wrong: the kernel computes what it is asked to. Look "
+               "at what is asked (attributes, inputs, weights).\n"
+             : "\nThe plain loops agree with the reference: suspect the kernel.\n";
+    tasks_.push_back({file, "Does a kernel of " + code(fault.ops) + " compute it wrongly?",
+                      evidence, "LOCKSTEP_KERNEL=ref " + command("isolate"), suspected});
   }
 
   void micro_test(FaultBench& bench, const Fault& fault, size_t number,
@@ -175,16 +174,16 @@ class Brief {
     const std::string folder = fmt::format("{}-micro-test", number);
     const std::vector<std::string> files = bench.write_tensors(folder_ / folder);
     std::string evidence = "What the port computes, op by op:\n\n" + code_block(bench.chain()) +
-                           "\nTensors in " + code(folder) + ", all of " + code(fault.run) + ":\n\n" +
-                           code_block(files) + "\nWhere the difference is largest:\n\n" +
+                           "\nTensors in " + code(folder) + ", all of " + code(fault.run) +
+                           ":\n\n" + code_block(files) + "\nWhere the difference is largest:\n\n" +
                            code_block(bench.samples());
-    tasks_.push_back({folder + ".md",
-                      "Which formula turns these inputs into `expected.npy`?", evidence,
-                      fmt::format("python3 -c \"import numpy as n; e, f = n.load('{0}/expected.npy'), "
-                                  "n.load('{0}/found.npy'); print(n.linalg.norm(f.ravel() - "
-                                  "e.ravel()) / n.linalg.norm(e))\"",
-                                  folder),
-                      suspected});
+    tasks_.push_back(
+        {folder + ".md", "Which formula turns these inputs into `expected.npy`?", evidence,
+         fmt::format("python3 -c \"import numpy as n; e, f = n.load('{0}/expected.npy'), "
+                     "n.load('{0}/found.npy'); print(n.linalg.norm(f.ravel() - "
+                     "e.ravel()) / n.linalg.norm(e))\"",
+                     folder),
+         suspected});
   }
 
   void sub_taps(const FaultBench& bench, const Fault& fault, const std::string& file,
@@ -208,10 +207,11 @@ class Brief {
     const ExplainReport& explained = report_.explained;
     tasks_.push_back(
         {"behind.md", "What is wrong behind the faults that were found?",
-         fmt::format("With the reference's values in the place of every fault, the logits of {} are "
-                     "still off by {} (bar {}).\n",
-                     code(explained.logits_run), short_number(explained.logits_left),
-                     short_number(explained.logits_bar)),
+         fmt::format(
+             "With the reference's values in the place of every fault, the logits of {} are "
+             "still off by {} (bar {}).\n",
+             code(explained.logits_run), short_number(explained.logits_left),
+             short_number(explained.logits_bar)),
          fmt::format("lockstep reference {} --output detail --detail --steps 2", options_.model),
          "Something between recorded values, or in what no value shows."});
   }
@@ -226,13 +226,14 @@ class Brief {
         break;
       }
     }
-    tasks_.push_back({"unplaced.md", "Where does the whole run first leave the reference?",
-                      "Every recorded value is right on the reference's own inputs. First to diverge "
-                      "in the whole run: " + code(first) + ".\n",
-                      fmt::format("lockstep reference {} --output detail --detail --steps 2",
-                                  options_.model),
-                      "What one step leaves to the next (caches, states, positions), or values that "
-                      "nothing recorded separates."});
+    tasks_.push_back(
+        {"unplaced.md", "Where does the whole run first leave the reference?",
+         "Every recorded value is right on the reference's own inputs. First to diverge "
+         "in the whole run: " +
+             code(first) + ".\n",
+         fmt::format("lockstep reference {} --output detail --detail --steps 2", options_.model),
+         "What one step leaves to the next (caches, states, positions), or values that "
+         "nothing recorded separates."});
   }
 
   void stopped(const DebugStage& stage) {
@@ -251,8 +252,8 @@ class Brief {
   }
 
   std::string index() const {
-    std::string out = fmt::format("{}\n# {}: {}\n\n", kMark, plain(reference_.model),
-                                  plain(report_.headline));
+    std::string out =
+        fmt::format("{}\n# {}: {}\n\n", kMark, plain(reference_.model), plain(report_.headline));
     for (const Fault& fault : report_.explained.faults) {
       out += fmt::format("- {} ({}): {}{}\n", code(fault.path), certainty_of(fault),
                          plain(cause_of(fault)),
@@ -297,15 +298,18 @@ size_t write_brief(const fs::path& folder, const Recording& reference, const Deb
   check_brief_folder(folder);
   const fs::path whole = fs::absolute(folder).lexically_normal();
   const fs::path place = whole.has_filename() ? whole : whole.parent_path();
-  std::string pattern = (place.parent_path() / ("." + place.filename().string() + "-XXXXXX")).string();
+  std::string pattern =
+      (place.parent_path() / ("." + place.filename().string() + "-XXXXXX")).string();
   if (mkdtemp(pattern.data()) == nullptr) {
     throw Error(ErrorCode::kUnavailable, pattern + ": cannot be created",
                 "--brief names a folder below one that exists");
   }
   const fs::path made = pattern;
   try {
-    fs::permissions(made, fs::perms::group_read | fs::perms::group_exec | fs::perms::others_read |
-                              fs::perms::others_exec, fs::perm_options::add);
+    fs::permissions(made,
+                    fs::perms::group_read | fs::perms::group_exec | fs::perms::others_read |
+                        fs::perms::others_exec,
+                    fs::perm_options::add);
     const size_t n = Brief(made, reference, report, options).write();
     const fs::path old = made.string() + ".old";
     if (fs::exists(place)) fs::rename(place, old);

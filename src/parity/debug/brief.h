@@ -11,8 +11,9 @@
 namespace lockstep::parity {
 
 struct BriefOptions {
-  std::string model;      // as the user named it
-  std::string arguments;  // of the commands to run, after MODEL: "--reference REF", the port's folder
+  std::string model;  // as the user named it
+  std::string
+      arguments;  // of the commands to run, after MODEL: "--reference REF", the port's folder
   /// The port's source of a fault against its donor's, as Markdown, and the command that shows it;
   /// either may be empty.
   struct SourceDifference {

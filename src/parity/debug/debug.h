@@ -41,9 +41,9 @@ struct OpenPort {
 struct DebugOptions {
   DiffOptions diff;
   ExplainOptions explain;
-  std::string model;               // as the user named it, for commands to run next
-  std::string port_folder;         // of a port outside the tree; else empty
-  std::filesystem::path dump;      // folder for the port's recording, made
+  std::string model;                     // as the user named it, for commands to run next
+  std::string port_folder;               // of a port outside the tree; else empty
+  std::filesystem::path dump;            // folder for the port's recording, made
   std::function<BisectReport()> bisect;  // empty: left out
   /// Called with the name of each stage as it begins.
   std::function<void(const std::string&)> on_stage;

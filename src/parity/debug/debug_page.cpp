@@ -41,17 +41,17 @@ std::string rivals_html(const Fault& fault) {
       "<div class=\"scroll\"><table><tr><th>other causes tried</th><th class=\"n\">explains</th>"
       "<th>fits</th></tr>\n";
   for (size_t i = first; i < std::min(ranked.size(), first + kShownRivals); ++i) {
-    out += fmt::format("<tr>{}<td class=\"n\">{:.4g} %</td><td>{}</td></tr>\n",
-                       element("td", "", fmt::format("{}: {}", ranked[i].cause->name,
-                                                     ranked[i].finding.what)),
-                       100 * ranked[i].explained, ranked[i].fits ? "yes" : "no");
+    out += fmt::format(
+        "<tr>{}<td class=\"n\">{:.4g} %</td><td>{}</td></tr>\n",
+        element("td", "", fmt::format("{}: {}", ranked[i].cause->name, ranked[i].finding.what)),
+        100 * ranked[i].explained, ranked[i].fits ? "yes" : "no");
   }
   return out + "</table></div>\n";
 }
 
 const char* badge_class(const Fault& fault) {
   return fault.judgement.verdict == CauseVerdict::kConfirmed ? "badge good-text"
-                                                              : "badge open-text";
+                                                             : "badge open-text";
 }
 
 // What must be seen at once stands outside the details.

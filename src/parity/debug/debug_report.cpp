@@ -126,9 +126,12 @@ Json stage_json(const DebugStage& stage) {
 }
 
 Json finding_json(const DiffFinding& finding) {
-  return {{"level", level_name(finding.level)}, {"code", finding.code},
-          {"run", finding.run},                 {"tap", finding.tap},
-          {"message", finding.message},         {"way_out", finding.way_out}};
+  return {{"level", level_name(finding.level)},
+          {"code", finding.code},
+          {"run", finding.run},
+          {"tap", finding.tap},
+          {"message", finding.message},
+          {"way_out", finding.way_out}};
 }
 
 Json covered_json(const DebugReport& report) {
@@ -191,9 +194,9 @@ std::string evidence_of(const Fault& fault) {
                                  short_number(fault.isolated), short_number(fault.bar));
   const bool decided = judgement.verdict != CauseVerdict::kUndecided;
   if (decided) {
-    text += fmt::format("; {:.5g} % of it explained, {} left",
-                        100 * judgement.ranked.front().explained,
-                        short_number(judgement.ranked.front().finding.reference_error));
+    text +=
+        fmt::format("; {:.5g} % of it explained, {} left", 100 * judgement.ranked.front().explained,
+                    short_number(judgement.ranked.front().finding.reference_error));
   }
   if (const size_t next = decided ? 1 : 0; judgement.ranked.size() > next) {
     const Candidate& rival = judgement.ranked[next];
@@ -216,7 +219,8 @@ std::string debug_json(const Recording& reference, const DebugReport& report) {
   Json stages = Json::array(), findings = Json::array();
   for (const DebugStage& stage : report.stages) stages.push_back(stage_json(stage));
   if (report.diff) {
-    for (const DiffFinding& finding : report.diff->findings) findings.push_back(finding_json(finding));
+    for (const DiffFinding& finding : report.diff->findings)
+      findings.push_back(finding_json(finding));
   }
   Json greedy = Json::array();
   constexpr const char* kText[] = {"same", "tie", "differs"};

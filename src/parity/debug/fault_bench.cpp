@@ -93,7 +93,8 @@ FaultBench::FaultBench(const std::vector<IsolatedPort>& ports, const Recording& 
       return;
     }
   }
-  throw Error(ErrorCode::kNotFound, fault.run + " " + fault.path + ": is not replayed by this port");
+  throw Error(ErrorCode::kNotFound,
+              fault.run + " " + fault.path + ": is not replayed by this port");
 }
 
 std::vector<WeightFacts> FaultBench::weights() const {
@@ -202,8 +203,7 @@ std::vector<std::string> FaultBench::inputs() const {
 std::vector<std::string> FaultBench::samples() {
   const View port = found().view();
   const TensorType& type = replay_->graph().type(target_);
-  const Tensor expected =
-      convert(replay_->recorded(target_), type.dtype, replay_->shape_of(type));
+  const Tensor expected = convert(replay_->recorded(target_), type.dtype, replay_->shape_of(type));
   const View reference = expected.view();
   const int64_t n = std::min(port.elements(), reference.elements());
   int64_t worst = 0;

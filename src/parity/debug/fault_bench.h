@@ -24,9 +24,9 @@ struct WeightFacts {
 
 /// What the piece gives with one choice of kernels.
 struct KernelFacts {
-  std::string kernels;           // "rope/cpu.simd, attention/ref"
-  double from_reference = 0;     // relative L2
-  double from_port = 0;          // from what the port's usual kernels give
+  std::string kernels;        // "rope/cpu.simd, attention/ref"
+  double from_reference = 0;  // relative L2
+  double from_port = 0;       // from what the port's usual kernels give
 };
 
 class FaultBench {

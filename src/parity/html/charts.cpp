@@ -319,8 +319,7 @@ struct Curve {
   LogAxis axis;
 };
 
-Curve curve_of(const std::vector<DepthRow>& rows, const std::string& dtype,
-               const Marks& marks) {
+Curve curve_of(const std::vector<DepthRow>& rows, const std::string& dtype, const Marks& marks) {
   Curve curve;
   double least = INFINITY, most = 0;
   const auto see = [&](double value) {

@@ -30,16 +30,15 @@ std::string numbers_html(const TapDiff& tap) {
   out += row("floor", tap.floor ? short_number(tap.floor->total) : "none");
   out += row("over it", ratio_text(tap));
   out += row("cosine", fmt::format("{:.6f}", m.sums.cosine()));
-  out += row("scale", fmt::format("{:.6g}, beside it {}", m.sums.alpha(),
-                                  short_number(m.sums.residual())));
-  out += row("largest", fmt::format("{} at token {}, channel {}: {} for {}",
-                                    short_number(m.max_abs), m.max_place.token, m.max_place.channel,
-                                    short_number(m.max_place.port),
-                                    short_number(m.max_place.reference)));
+  out += row("scale",
+             fmt::format("{:.6g}, beside it {}", m.sums.alpha(), short_number(m.sums.residual())));
+  out += row("largest",
+             fmt::format("{} at token {}, channel {}: {} for {}", short_number(m.max_abs),
+                         m.max_place.token, m.max_place.channel, short_number(m.max_place.port),
+                         short_number(m.max_place.reference)));
   out += row("token 0", tap.token0_clean ? "clean" : "differs, " + short_number(tap.token0_g));
   if (m.without_largest) {
-    out += row("without largest channels",
-               short_number(m.without_largest->relative_l2()));
+    out += row("without largest channels", short_number(m.without_largest->relative_l2()));
   }
   if (!tap.note.empty()) out += row("note", tap.note);
   return out + "</dl>\n";
@@ -69,12 +68,13 @@ std::string opened_taps(const RunGroup& group, const Marks& marks) {
     for (size_t i = 0; i < run->taps.size(); ++i) {
       const TapDiff& tap = run->taps[i];
       if (tap.judgement != Judgement::kDiverged && tap.judgement != Judgement::kWatch) continue;
-      const bool is_guilty = marks.sources.contains(tap.port->info.path) &&
-                             tap.port->info.role == TapRole::kOutput;
-      all.push_back({run, &tap, is_guilty ? 0 : std::ssize(run->taps) == 0 ||
-                                                        static_cast<int>(i) == run->first_diverged
-                                                    ? 1
-                                                    : 2});
+      const bool is_guilty =
+          marks.sources.contains(tap.port->info.path) && tap.port->info.role == TapRole::kOutput;
+      all.push_back({run, &tap,
+                     is_guilty ? 0
+                     : std::ssize(run->taps) == 0 || static_cast<int>(i) == run->first_diverged
+                         ? 1
+                         : 2});
     }
     if (run->logits && run->logits->judgement != Judgement::kClean) {
       all.push_back({run, &*run->logits, 2});
@@ -89,16 +89,16 @@ std::string opened_taps(const RunGroup& group, const Marks& marks) {
     out += opened_html(*all[i].run, *all[i].tap, i == 0);
   }
   if (all.size() > kOpenedTaps) {
-    out += element("p", "small", fmt::format("and {} more that are not clean",
-                                             all.size() - kOpenedTaps));
+    out += element("p", "small",
+                   fmt::format("and {} more that are not clean", all.size() - kOpenedTaps));
   }
   return out + "</section>\n";
 }
 
 std::string group_name(const RunGroup& group) {
   const RunInfo& info = group.front()->port->info;
-  std::string name = fmt::format("prompt {} in {}, {} tokens", info.prompt,
-                                 group.front()->dtype, info.prompt_ids.size());
+  std::string name = fmt::format("prompt {} in {}, {} tokens", info.prompt, group.front()->dtype,
+                                 info.prompt_ids.size());
   if (group.size() > 1) name += fmt::format(" and {} steps", group.size() - 1);
   return name;
 }
@@ -190,8 +190,7 @@ std::string verdict_word(Outcome outcome) {
   return word;
 }
 
-std::string verdict_html(Outcome outcome, const std::string& headline,
-                         const Recording& reference) {
+std::string verdict_html(Outcome outcome, const std::string& headline, const Recording& reference) {
   std::string about = reference.model;
   if (!reference.architecture.empty()) about += " (" + reference.architecture + ")";
   about += (about.empty() ? "" : ", ") + ("against " + reference.path.string());

@@ -21,7 +21,6 @@ std::string_view verdict_class(Outcome outcome);
 /// "PASS", "DIVERGED", "UNDECIDED".
 std::string verdict_word(Outcome outcome);
 /// The page's box with the verdict and what it is about.
-std::string verdict_html(Outcome outcome, const std::string& headline,
-                         const Recording& reference);
+std::string verdict_html(Outcome outcome, const std::string& headline, const Recording& reference);
 
 }  // namespace lockstep::parity
