@@ -621,7 +621,7 @@ class Recording:
                          "producer": {"name": "transformers", "version": transformers.__version__, "torch": torch.__version__,
                                       "python": platform.python_version(), "attention": ""},
                          "model": name, "architecture": None, "config": None, "generation_config": {}, "level": {},
-                         "sanity": {}, "coverage": [], "greedy": [], "runs": [], "files": []}
+                         "sanity": {}, "coverage": [], "prompts": [], "greedy": [], "runs": [], "files": []}
 
     def __enter__(self):
         return self
@@ -1040,9 +1040,14 @@ def chat_ids(tokenizer, text):
     return list(ids["input_ids"] if hasattr(ids, "keys") else ids)
 
 
+def asked_prompts(args):
+    """(kind, text) of every prompt asked for, in the order given; the built-in three when none is."""
+    return args.prompts or [("prompt", text) for text in PROMPTS]
+
+
 def prompts_of(args, tokenizer):
-    """Token ids of every prompt asked for, in the order given; the built-in three when none is."""
-    asked = args.prompts or [("prompt", text) for text in PROMPTS]
+    """Their token ids."""
+    asked = asked_prompts(args)
     if tokenizer is None and any(kind != "ids" for kind, _ in asked):
         raise Refusal(args.model, "tokenizer.json", "a tokenizer for text prompts", "none that transformers loads", "give --prompt-ids 1,2,3")
     prompts = []
@@ -1141,6 +1146,8 @@ def run(args, progress):
     if short:
         progress.event("note", f"prompts {short} have fewer than 64 tokens: a noise floor from them alone is too narrow")
     with Recording(args.output, Path(name).name if Path(name).is_dir() else args.model, progress) as recording:
+        recording.manifest["prompts"] = [{"prompt": number, "kind": kind, "text": text}
+                                         for number, (kind, text) in enumerate(asked_prompts(args)) if kind != "ids"]
         for dtype in dict.fromkeys(args.dtype or ("float32", "bfloat16")):
             for attention in dict.fromkeys(args.attention or ("eager",)):
                 progress.event("load", f"{name} {dtype} {attention}", dtype=dtype, attention=attention)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every benchmark program of build/release and writes build/bench/<program>.json.
-# Arguments go to the programs: scripts/bench.sh --benchmark_filter=linear
+# Runs every benchmark program of build/release and writes build/bench/<program>.json, then
+# bench_serve.sh. Arguments go to the programs alone: scripts/bench.sh --benchmark_filter=linear
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,4 +13,5 @@ for program in "${programs[@]}"; do
   echo "bench: $name"
   "$program" --benchmark_out="build/bench/$name.json" --benchmark_out_format=json "$@"
 done
+[[ $# -gt 0 ]] || scripts/bench_serve.sh
 echo "bench: results in build/bench/*.json"

@@ -59,29 +59,54 @@ int available_cores() noexcept {
 
 }  // namespace
 
+// A loop is cut into chunks, and whoever is free takes the next: a worker that gets no core, or
+// gets it late, is not waited for unless it has begun a chunk.
 struct ThreadPool::Impl {
   // One line each, so that a worker's wait does not disturb the others.
   struct alignas(kCacheLine) Worker {
-    std::atomic<int> ticket{0};  // bumped by the caller: one job; kStop: leave
+    std::atomic<int> ticket{0};  // bumped by the caller: a loop began; kStop: leave
     void* scratch = nullptr;
     size_t scratch_bytes = 0;
     std::thread thread;
   };
   static constexpr int kStop = -1;
+  // Enough that the last one is short, few enough that what a body does once a range costs little.
+  static constexpr int64_t kChunksPerWorker = 4;
 
   explicit Impl(int n_threads) : workers(static_cast<size_t>(n_threads)) {}
 
   std::vector<Worker> workers;  // [0] is the caller and has no thread
-  alignas(kCacheLine) std::atomic<int> pending{0};
+  // The loop's number in the high half, chunks that nobody has taken in the low half. In one word,
+  // so that who wakes late takes nothing of a later loop by what it knew of an earlier one.
+  alignas(kCacheLine) std::atomic<uint64_t> untaken{0};
+  alignas(kCacheLine) std::atomic<int> unfinished{0};  // chunks
+  // The loop: written while no chunk is left, read by who has taken one.
   RangeFn fn = nullptr;
   void* context = nullptr;
   int64_t n = 0, chunk = 0;
+  uint32_t n_chunks = 0;
   void* shared = nullptr;
   size_t shared_bytes = 0;
 
-  void run_chunk(int worker) const noexcept {
-    const int64_t begin = worker * chunk;
-    fn(context, begin, std::min(n, begin + chunk), worker);
+  void begin_loop(int chunks) noexcept {
+    n_chunks = static_cast<uint32_t>(chunks);
+    unfinished.store(chunks, std::memory_order_relaxed);
+    const uint64_t loop = (untaken.load(std::memory_order_relaxed) >> 32) + 1;
+    untaken.store(loop << 32 | n_chunks, std::memory_order_release);
+  }
+
+  /// Chunks of the loop under way, one after the other, until all are taken.
+  void run_chunks(int worker) noexcept {
+    uint64_t seen = untaken.load(std::memory_order_acquire);
+    while (static_cast<uint32_t>(seen) != 0) {
+      if (!untaken.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
+      const int64_t begin = (n_chunks - static_cast<uint32_t>(seen)) * chunk;
+      fn(context, begin, std::min(n, begin + chunk), worker);
+      if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1 && worker != 0) {
+        unfinished.notify_one();
+      }
+      seen = untaken.load(std::memory_order_acquire);
+    }
   }
 
   void work(int worker) noexcept {
@@ -90,8 +115,7 @@ struct ThreadPool::Impl {
     for (;;) {
       seen = wait_while_equal(ticket, seen);
       if (seen == kStop) return;
-      run_chunk(worker);
-      if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) pending.notify_one();
+      run_chunks(worker);
     }
   }
 
@@ -129,8 +153,10 @@ int ThreadPool::size() const noexcept { return static_cast<int>(impl_->workers.s
 
 void ThreadPool::run(int64_t n, int64_t grain, RangeFn fn, void* context) noexcept {
   if (n <= 0) return;
+  if (size() == 1) return fn(context, 0, n, 0);
   Impl& impl = *impl_;
-  const int64_t chunk = std::max({(n + size() - 1) / size(), grain, int64_t{1}});
+  const int64_t most = size() * Impl::kChunksPerWorker;
+  const int64_t chunk = std::max({(n + most - 1) / most, grain, int64_t{1}});
   const int n_chunks = static_cast<int>((n + chunk - 1) / chunk);
   if (n_chunks == 1) return fn(context, 0, n, 0);
 
@@ -138,17 +164,16 @@ void ThreadPool::run(int64_t n, int64_t grain, RangeFn fn, void* context) noexce
   impl.context = context;
   impl.n = n;
   impl.chunk = chunk;
-  impl.pending.store(n_chunks - 1, std::memory_order_relaxed);
-  // Only the workers that have a chunk are woken, so none can read the next job's fields late.
-  for (int i = 1; i < n_chunks; ++i) {
+  impl.begin_loop(n_chunks);
+  for (int i = 1; i < std::min(n_chunks, size()); ++i) {
     std::atomic<int>& ticket = impl.workers[static_cast<size_t>(i)].ticket;
     ticket.store((ticket.load(std::memory_order_relaxed) + 1) & 0x3fffffff,
                  std::memory_order_release);
     ticket.notify_one();
   }
-  impl.run_chunk(0);
-  for (int left = impl.pending.load(std::memory_order_acquire); left != 0;) {
-    left = wait_while_equal(impl.pending, left);
+  impl.run_chunks(0);
+  for (int left = impl.unfinished.load(std::memory_order_acquire); left != 0;) {
+    left = wait_while_equal(impl.unfinished, left);
   }
 }
 

@@ -18,9 +18,10 @@ class ThreadPool {
 
   int size() const noexcept;
 
-  /// Calls `body(begin, end, worker)` on disjoint ranges that cover [0, n), each at least `grain`
-  /// long except the last; worker is in [0, size()). `body` must not throw. Returns when all are
-  /// done. Not re-entrant: one loop at a time, from one thread.
+  /// Calls `body(begin, end, worker)` on disjoint ranges that cover [0, n), `grain` long or more
+  /// but for the last. Ranges depend on n, grain and size(); who takes which, and how many, on
+  /// timing. worker is in [0, size()). `body` must not throw. Returns when all are done; not
+  /// re-entrant.
   template <class Body>
   void parallel_for(int64_t n, int64_t grain, Body&& body) noexcept {
     using Plain = std::remove_reference_t<Body>;

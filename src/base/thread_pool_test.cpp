@@ -1,9 +1,12 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -48,10 +51,115 @@ TEST(ThreadPool, CoversEveryIndexOnceInRangesOfAtLeastTheGrain) {
   }
 }
 
-TEST(ThreadPool, PartitionDoesNotDependOnTiming) {
+TEST(ThreadPool, RangesDoNotDependOnTiming) {
+  const auto without_workers = [](const std::set<Range>& ranges) {
+    std::set<std::pair<int64_t, int64_t>> out;
+    for (const auto& [begin, end, worker] : ranges) out.emplace(begin, end);
+    return out;
+  };
   ThreadPool pool(4);
-  const std::set<Range> first = ranges(pool, 1001, 10);
-  for (int i = 0; i < 50; ++i) EXPECT_EQ(ranges(pool, 1001, 10), first);
+  const auto first = without_workers(ranges(pool, 1001, 10));
+  EXPECT_GT(first.size(), 4u);
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(without_workers(ranges(pool, 1001, 10)), first);
+}
+
+/// Waits until `condition` holds; false after ten seconds.
+template <class Condition>
+bool wait_for(const Condition& condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+TEST(ThreadPool, TheOthersDoTheShareOfAWorkerHeldUpInARange) {
+  constexpr int64_t kN = 12;
+  ThreadPool pool(3);
+  std::atomic<bool> is_held_up{false};
+  std::atomic<int64_t> n_done{0};
+  std::atomic<bool> others_did_the_rest{false};
+  pool.parallel_for(kN, 1, [&](int64_t begin, int64_t end, int worker) {
+    if (worker == 1 && !is_held_up.exchange(true)) {
+      others_did_the_rest = wait_for([&] { return n_done.load() == kN - 1; });
+    } else {
+      wait_for([&] { return is_held_up.load(); });
+    }
+    n_done += end - begin;
+  });
+  EXPECT_TRUE(others_did_the_rest.load());
+  EXPECT_EQ(n_done.load(), kN);
+}
+
+/// A thread that does nothing until released, as one that has no core.
+class StoppedThread {
+ public:
+  explicit StoppedThread(pthread_t thread) {
+    struct sigaction action = {};
+    action.sa_handler = [](int) {
+      is_stopped_ = true;
+      while (!is_released_) usleep(1000);
+      is_stopped_ = false;
+    };
+    sigaction(SIGUSR1, &action, &before_);
+    is_released_ = false;
+    pthread_kill(thread, SIGUSR1);
+    EXPECT_TRUE(wait_for([] { return is_stopped_.load(); }));
+  }
+  StoppedThread(const StoppedThread&) = delete;
+  StoppedThread& operator=(const StoppedThread&) = delete;
+  ~StoppedThread() {
+    release();
+    EXPECT_TRUE(wait_for([] { return !is_stopped_.load(); }));
+    sigaction(SIGUSR1, &before_, nullptr);
+  }
+  static void release() { is_released_ = true; }
+
+ private:
+  inline static std::atomic<bool> is_stopped_, is_released_;
+  struct sigaction before_ = {};
+};
+
+TEST(ThreadPool, AWorkerThatDoesNotRunIsNotWaitedFor) {
+  ThreadPool pool(2);
+  std::atomic<bool> is_known{false};
+  pthread_t worker_thread{};
+  pool.parallel_for(8, 1, [&](int64_t, int64_t, int worker) {
+    if (worker == 1 && !is_known) {
+      worker_thread = pthread_self();
+      is_known = true;
+    } else {
+      wait_for([&] { return is_known.load(); });
+    }
+  });
+  ASSERT_TRUE(is_known.load());
+
+  int64_t n_done = 0;
+  std::atomic<bool> is_over{false};
+  bool was_waited_for = false;
+  {
+    const StoppedThread stopped(worker_thread);
+    std::thread guard([&] {
+      was_waited_for = !wait_for([&] { return is_over.load(); });
+      StoppedThread::release();
+    });
+    for (int i = 0; i < 100; ++i) {
+      pool.parallel_for(64, 1, [&](int64_t begin, int64_t end, int) { n_done += end - begin; });
+    }
+    is_over = true;
+    guard.join();
+  }
+  EXPECT_FALSE(was_waited_for);
+  EXPECT_EQ(n_done, 6400);
+
+  // The worker that was away takes nothing of what is over, and part in what comes.
+  std::atomic<bool> takes_part{false};
+  pool.parallel_for(8, 1, [&](int64_t, int64_t, int worker) {
+    if (worker == 1) takes_part = true;
+    wait_for([&] { return takes_part.load(); });
+  });
+  EXPECT_TRUE(takes_part.load());
 }
 
 TEST(ThreadPool, ZeroThreadsMeansTheAvailableCores) {

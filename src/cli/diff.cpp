@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "cli/command.h"
 #include "lockstep/error.h"
+#include "parity/html/diff_page.h"
 #include "parity/report.h"
 
 namespace lockstep::cli {
@@ -18,6 +20,7 @@ namespace {
 struct DiffFlags {
   std::string reference, port;
   std::vector<std::string> floors;
+  std::string html;
   parity::DiffOptions options;
   parity::ReportOptions report;
   int64_t token = -1;
@@ -32,11 +35,16 @@ int run_diff(DiffFlags& flags, bool json) {
   std::vector<const parity::Recording*> floors;
   for (const parity::Recording& recording : more) floors.push_back(&recording);
   if (flags.token >= 0) flags.report.token = flags.token;
-  flags.options.keep_tokens = flags.report.token || flags.report.per_token;
+  flags.options.keep_tokens = flags.report.token || flags.report.per_token || !flags.html.empty();
   flags.options.keep_channels = flags.report.per_channel;
   flags.report.colour = isatty(STDOUT_FILENO) != 0;
   ThreadPool pool(flags.threads);
   const parity::DiffReport report = parity::diff(reference, floors, port, flags.options, pool);
+  if (!flags.html.empty()) {
+    AtomicFile file(flags.html);
+    file.write(parity::diff_page(reference, port, report));
+    file.commit();
+  }
   const std::string text = json ? parity::report_json(reference, port, report)
                                 : parity::report_text(reference, port, report, flags.report);
   std::fwrite(text.data(), 1, text.size(), stdout);
@@ -76,6 +84,7 @@ void add_diff(CLI::App& app, Action& action) {
   command->add_flag("--per-channel", flags->report.per_channel,
                     "differing taps, channels that differ most");
   command->add_flag("--all", flags->report.all, "every tap in the table");
+  command->add_option("--html", flags->html, "also write one HTML file")->type_name("F");
   command->add_option("--threads", flags->threads, "worker threads; 0 means one per core")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", action.json, "one JSON document on stdout");

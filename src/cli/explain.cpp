@@ -12,8 +12,8 @@
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
+#include "cli/source_folders.h"
 #include "parity/explain/explain_report.h"
-#include "port/sdk.h"
 
 namespace lockstep::cli {
 namespace {
@@ -25,20 +25,6 @@ struct ExplainFlags {
   bool json = false;
 };
 
-// The port's own sources first, then those of what it may have inherited from.
-std::vector<std::filesystem::path> source_folders(const ExplainFlags& flags) {
-  std::vector<std::filesystem::path> folders(flags.model.custom_architectures.begin(),
-                                             flags.model.custom_architectures.end());
-  try {
-    const std::filesystem::path sdk = port::find_sdk() / "lockstep";
-    folders.push_back(sdk / "archs");
-    folders.push_back(sdk / "nn");
-  } catch (const Error&) {
-    return folders;  // without the SDK's headers the port's own are all there is
-  }
-  return folders;
-}
-
 int explain(const ExplainFlags& flags) {
   if (flags.model.n_ranks() > 1) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -48,7 +34,7 @@ int explain(const ExplainFlags& flags) {
   const parity::Recording reference = parity::read_recording(flags.reference);
   const Pipelines pipelines(flags.model, reference);
   const parity::ExplainReport report =
-      parity::explain(pipelines.all(), reference, {source_folders(flags)});
+      parity::explain(pipelines.all(), reference, {source_folders(flags.model)});
   if (flags.json) {
     fmt::print("{}\n", parity::explain_json(report));
   } else {

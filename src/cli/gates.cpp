@@ -13,6 +13,8 @@
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/position_gate.h"
+#include "cli/served_gate.h"
+#include "cli/server_options.h"
 #include "lockstep/error.h"
 
 namespace lockstep::cli {
@@ -79,9 +81,8 @@ void write_json(const std::string& file, const std::string& document) {
 }
 
 void expect_usage(const GatesOptions& options) {
-  if (options.port != 0) {
-    throw Error(ErrorCode::kUnimplemented, "--port: this build probes no server",
-                "compare with a recording instead: --reference REF");
+  if (options.port != 0 && options.phase != "verify") {
+    throw Error(ErrorCode::kInvalidArgument, "--port: needs --phase verify");
   }
   if (options.phase == "verify" && options.reference.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "--phase verify: expected --reference, found none",
@@ -97,7 +98,11 @@ int gates(const GatesOptions& options) {
   port::GateOptions asked{options.model, options.port_dir, options.phase, options.slug, {}};
   if (!options.dtype.empty()) asked.dtype = parse_activation_dtype("--dtype", options.dtype);
   port::GateRun run = port::run_gates(asked);
-  if (options.phase == "verify") {
+  if (options.phase == "verify" && options.port != 0) {
+    const std::string key = api_key_or_environment("");
+    run.report.gates.push_back(served_gate(
+        run, options.slug, client::Target::local(options.port, key), options.reference));
+  } else if (options.phase == "verify") {
     ModelOptions model;
     model.model = options.model;
     model.dtype = options.dtype;
@@ -142,7 +147,10 @@ void add_gates(CLI::App& app, Action& action) {
       ->type_name("REF");
   command->add_option("--slug", options->slug, "what the port must be registered as");
   command->add_option("--dtype", options->dtype, "float32 or bfloat16 between modules");
-  command->add_option("--port", options->port, "a server to probe")->type_name("N");
+  command
+      ->add_option("--port", options->port,
+                   "with --phase verify: ask the server at this port, which serves the port")
+      ->type_name("N");
   command->add_option("--json-out", options->json_out, "write the JSON document to a file")
       ->type_name("F");
   command->add_flag("--json", options->json, "one JSON document on stdout");

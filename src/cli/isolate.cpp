@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
+#include "cli/run_to_run.h"
 
 namespace lockstep::cli {
 namespace {
@@ -71,6 +72,16 @@ int isolate(const IsolateFlags& flags) {
     std::ranges::move(part.not_replayed, std::back_inserter(report.not_replayed));
   }
   const int status = report.taps.empty() ? 2 : report.sound() ? 0 : 1;
+  constexpr const char* kVerdicts[] = {"pass", "diverged", "undecided"};
+  std::vector<std::string> order;
+  std::string first;
+  for (const IsolatedTap& tap : report.taps) {
+    order.push_back(tap.path);
+    if (first.empty() && tap.verdict == IsolatedTap::Verdict::kSource) first = tap.path;
+  }
+  const port::RunToRun since =
+      run_to_run(flags.model, pipelines.all().front()->model(), flags.reference,
+                 {"isolate", kVerdicts[status], first, ""}, order);
   if (flags.json) {
     nlohmann::json findings = nlohmann::json::array();
     for (const IsolatedTap& tap : report.taps) {
@@ -83,10 +94,10 @@ int isolate(const IsolateFlags& flags) {
                           {"bar", tap.bar},
                           {"verdict", verdict_name(tap.verdict)}});
     }
-    constexpr const char* kVerdicts[] = {"pass", "diverged", "undecided"};
     fmt::print("{}\n", nlohmann::json{{"verdict", kVerdicts[status]},
                                       {"covered", {{"values", report.taps.size()}}},
                                       {"not_covered", report.not_replayed},
+                                      {"since_last_run", run_to_run_json(since)},
                                       {"findings", findings}}
                            .dump());
     return status;
@@ -103,6 +114,7 @@ int isolate(const IsolateFlags& flags) {
              : status == 1 ? "SOURCES FOUND"
                            : "UNDECIDED",
              report.taps.size());
+  if (!since.text.empty()) print_wrapped("since the last edit: ", since.text);
   return status;
 }
 

@@ -5,15 +5,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/pipelines.h"
-#include "lockstep/error.h"
+#include "cli/run_to_run.h"
+#include "cli/scratch_folder.h"
 #include "parity/dump.h"
 #include "parity/report.h"
 
@@ -22,31 +21,10 @@ namespace {
 
 struct VerifyOptions {
   ModelOptions model;
-  std::string reference;
+  std::string reference, save, against;
   int tier = 6;
   bool strict = false;
   bool json = false;
-};
-
-// A folder for the port's dump, removed at the end.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "lockstep-verify-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) {
-      throw Error(ErrorCode::kUnavailable, pattern + ": cannot be created", "check TMPDIR");
-    }
-    path_ = pattern;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::filesystem::path dump() const { return path_ / "dump"; }
-
- private:
-  std::filesystem::path path_;
 };
 
 // The report ends in what to do after a diff; a verification goes on itself.
@@ -95,12 +73,30 @@ std::string figures_of(const parity::DiffReport& report,
                      first.empty() ? "" : "; first diverged: " + first);
 }
 
+// The first tap that diverged, as a path; empty where none did.
+std::string first_diverged(const parity::DiffReport& report) {
+  for (const parity::RunDiff& run : report.runs) {
+    if (run.first_diverged < 0) continue;
+    const auto at = static_cast<size_t>(run.first_diverged);
+    return at < run.taps.size() ? run.taps[at].port->info.path : "logits";
+  }
+  return {};
+}
+
 int verify(const VerifyOptions& options) {
-  const parity::Recording reference = parity::read_recording(options.reference);
+  const std::string& truth = options.against.empty() ? options.reference : options.against;
+  const parity::Recording reference = parity::read_recording(truth);
   Pipelines pipelines(options.model, reference);
   const ScratchFolder scratch;
-  parity::dump(pipelines.all(), pipelines.sequences(), {}, scratch.dump());
-  const parity::Recording port = parity::read_recording(scratch.dump());
+  const std::filesystem::path folder =
+      options.save.empty() ? scratch.dump() : std::filesystem::path(options.save);
+  parity::DumpOptions dump_options;
+  if (!options.save.empty()) {
+    dump_options.greedy =
+        parity::own_greedy(pipelines.all(), reference, pipelines.sequences());
+  }
+  parity::dump(pipelines.all(), pipelines.sequences(), dump_options, folder);
+  const parity::Recording port = parity::read_recording(folder);
   ThreadPool pool(options.model.threads);
   parity::DiffOptions diff_options;
   diff_options.strict = options.strict;
@@ -111,10 +107,16 @@ int verify(const VerifyOptions& options) {
     return check.outcome == parity::GreedyCheck::Outcome::kDiffers;
   });
   options.model.record_run("verify", verdict_of(report, text_differs), figures_of(report, greedy));
+  const Graph& graph = pipelines.all().front()->graph();
+  const port::RunToRun since =
+      run_to_run(options.model, pipelines.all().front()->model(), truth,
+                 {"verify", verdict_of(report, text_differs), first_diverged(report), ""},
+                 execution_order(graph));
   if (options.json) {
     nlohmann::json document = nlohmann::json::parse(parity::report_json(reference, port, report));
     document["greedy"] = greedy_json(greedy);
     if (text_differs && document["verdict"] == "pass") document["verdict"] = "diverged";
+    document["since_last_run"] = run_to_run_json(since);
     fmt::print("{}\n", document.dump());
   } else {
     parity::ReportOptions report_options;
@@ -123,9 +125,14 @@ int verify(const VerifyOptions& options) {
                parity::greedy_text(greedy));
     if (greedy.empty()) fmt::print("greedy: the reference recorded no text\n");
     if (text_differs) fmt::print("DIVERGED: the greedy text differs beyond the noise\n");
+    if (!since.text.empty()) print_wrapped("since the last edit: ", since.text);
+    if (!options.save.empty()) {
+      print_wrapped("saved: ", fmt::format("{}; lockstep verify {} --against {} compares with it",
+                                           options.save, options.model.model, options.save));
+    }
     const bool passed = report.outcome == parity::Outcome::kPass && !text_differs;
     fmt::print("next: lockstep {} {}{}\n", passed ? "generate" : "isolate", options.model.model,
-               passed ? " --prompt-ids 1,2,3" : " --reference " + options.reference);
+               passed ? " --prompt-ids 1,2,3" : " --reference " + truth);
   }
   if (report.outcome == parity::Outcome::kUndecided) return 2;
   return report.outcome == parity::Outcome::kPass && !text_differs ? 0 : 1;
@@ -139,9 +146,15 @@ void add_verify(CLI::App& app, Action& action) {
       app, "verify", "The port against a recording of the reference: every tap, every step",
       "lockstep verify examples/storyteller --reference examples/storyteller/reference");
   options->model.add_to(*command);
-  command->add_option("--reference", options->reference, "recording of the reference")
-      ->required()
+  CLI::Option_group* with = command->add_option_group("with", "what the port is compared with");
+  with->add_option("--reference", options->reference, "recording of the reference")
       ->type_name("REF");
+  with->add_option("--against", options->against,
+                   "what an earlier version, or another device, saved: no Python is needed")
+      ->type_name("F");
+  with->require_option(1);
+  command->add_option("--save", options->save, "keep what was computed, for --against")
+      ->type_name("F");
   command->add_option("--tier", options->tier, "6: parity per position; the only one there is")
       ->check(CLI::IsMember({6}));
   command->add_flag("--strict", options->strict, "diverged above 1.5 times the floor");

@@ -134,7 +134,10 @@ int on_progress(void* user, curl_off_t, curl_off_t n_bytes, curl_off_t, curl_off
   return exchange.was_silent || exchange.stop->load() ? 1 : 0;
 }
 
-// Once a process, before the first handle; libcurl's own lazy way is not thread-safe.
+using HeaderList = std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)>;
+
+}  // namespace
+
 void start_curl() {
   static const CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (code != CURLE_OK) {
@@ -142,10 +145,6 @@ void start_curl() {
                 fmt::format("libcurl cannot be started: {}", curl_easy_strerror(code)));
   }
 }
-
-using HeaderList = std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)>;
-
-}  // namespace
 
 bool HttpResponse::is_passing() const noexcept {
   if (status == 0 || (status >= 200 && status < 300)) return !failure.empty();

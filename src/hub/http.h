@@ -79,6 +79,9 @@ class HttpSession {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Readies libcurl, once a process; its own lazy way is not thread-safe. Throws kInternal.
+void start_curl();
+
 /// The URL without user, query and fragment: signed URLs are secrets too.
 std::string shown_url(std::string_view url);
 /// Percent-encodes all but letters, digits, `-._~` and what `kept` lists.

@@ -12,10 +12,13 @@
 #include "lockstep/error.h"
 #include "parity/anatomy.h"
 #include "parity/floor.h"
+#include "parity/greedy_texts.h"
 #include "parity/harness.h"
 #include "parity/judge.h"
+#include "parity/prompt_difference.h"
 #include "parity/repeated_calls.h"
 #include "parity/routing.h"
+#include "parity/signatures.h"
 #include "parity/verdict.h"
 
 namespace lockstep::parity {
@@ -105,11 +108,17 @@ class Differ {
                      [](const DiffFinding& f) { return f.level == Level::kRefusal; });
     if (readable && !options_.validate_only) {
       for (RunDiff& run : report_.runs) {
+        check_reference(run, report_);
         check_false_cliffs(run, pool_, report_);
       }
-      for (const RunDiff& run : report_.runs) check_decode(run, reference_, pool_, report_);
+      // Of a reference that knows nothing its decode steps say nothing.
+      if (!report_.refused("reference_not_loaded")) {
+        for (const RunDiff& run : report_.runs) check_decode(run, reference_, pool_, report_);
+      }
     }
+    if (readable && !options_.validate_only) check_texts(reference_, port_, report_);
     decide(reference_, port_, options_, report_);
+    if (report_.outcome == Outcome::kDiverged) add_signatures(report_);
     return std::move(report_);
   }
 
@@ -586,15 +595,8 @@ std::string Differ::first_difference() const {
     }
   }
   const auto &r = like->info.prompt_ids, &p = port.info.prompt_ids;
-  size_t at = 0;
-  while (at < r.size() && at < p.size() && r[at] == p[at]) ++at;
-  const auto id = [&](const std::vector<int64_t>& ids) {
-    return at < ids.size() ? fmt::format("{}", ids[at]) : std::string("nothing");
-  };
-  return fmt::format(
-      "run {} of the port has {} ids, {} of the reference {}: at position {} the "
-      "reference has {}, the port {}",
-      port.info.id, p.size(), like->info.id, r.size(), at, id(r), id(p));
+  return fmt::format("run {} of the port has {} ids, {} of the reference {}: {}", port.info.id,
+                     p.size(), like->info.id, r.size(), prompt_difference(r, p));
 }
 
 void Differ::report_unmatched() {
@@ -603,10 +605,12 @@ void Differ::report_unmatched() {
       return r.info.phase == run->info.phase && r.info.prompt == run->info.prompt &&
              r.info.step == run->info.step && r.info.prompt_ids.size() >= 2;
     };
-    const bool clash = std::any_of(reference_.runs.begin(), reference_.runs.end(), same_prompt);
-    if (clash && run->info.phase == Phase::kPrefill && !report_.runs.empty()) {
+    const auto clash = std::find_if(reference_.runs.begin(), reference_.runs.end(), same_prompt);
+    if (clash != reference_.runs.end() && run->info.phase == Phase::kPrefill &&
+        !report_.runs.empty()) {
       refuse(report_, "different_prompts", run->info.id, "",
-             fmt::format("prompt {} has other ids in the reference", run->info.prompt));
+             fmt::format("prompt {} has other ids in the reference: {}", run->info.prompt,
+                         prompt_difference(clash->info.prompt_ids, run->info.prompt_ids)));
     } else {
       report_.not_covered.push_back(
           fmt::format("run {} of the port: the reference has no {} run of its {} ids", run->info.id,

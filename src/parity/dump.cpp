@@ -299,7 +299,10 @@ std::vector<TapStats> dump(const std::vector<Pipeline*>& pipelines,
       recorders.back().emplace_back(pipeline, run, options, to);
     }
   }
-  if (writer) writer->begin();
+  if (writer) {
+    for (const GreedyInfo& greedy : options.greedy) writer->add_greedy(greedy);
+    writer->begin();
+  }
   for (size_t i = 0; i < sequences.size(); ++i) {
     Sequence sequence;
     for (RunRecorder& recorder : recorders[i]) recorder.run(sequence);

@@ -29,6 +29,7 @@ struct PlannedSequence {
 struct DumpOptions {
   std::string taps = "*";  // pattern over paths; empty for logits alone
   TapInputs inputs = TapInputs::kNo;
+  std::vector<GreedyInfo> greedy = {};  // goes into the dump as it is
 };
 
 /// Over all elements of one tap of one run.

@@ -10,17 +10,11 @@
 #include "parity/harness.h"
 
 namespace lockstep::parity {
-namespace {
-
-constexpr double kFarOff = 30;  // a ratio that no downstream tap could hide
-constexpr int kTapsSearched = 8;
 
 bool is_clean(const TapDiff& tap) {
   return tap.judgement == Judgement::kClean || tap.judgement == Judgement::kWatch;
 }
 
-/// Whether a value of the port is the reference's value of another tap, to within the bands of
-/// `own`, and much closer than its own counterpart.
 bool same_value(const TapDiff& own, const View& reference, const View& port, ThreadPool& pool) {
   if (!own.floor || !pair_shapes(reference, port, false)) return false;
   const TapMetrics m = compare(reference, port, {}, pool);
@@ -28,6 +22,8 @@ bool same_value(const TapDiff& own, const View& reference, const View& port, Thr
   return m.reference_nonfinite + m.port_nonfinite == 0 &&
          g <= own.bands.diverged * own.floor->total && g < own.g.total / 3;
 }
+
+namespace {
 
 struct Landmarks {
   std::map<int, const TapDiff*> layers;
@@ -87,72 +83,6 @@ bool check_post_norm(const RunDiff& run, const Landmarks& marks, ThreadPool& poo
                      port ? "port" : "reference"));
   return true;
 }
-
-/// Whether everything that is computed from `tap` is clean: the layer it lies in, all later
-/// landmarks and the logits.
-bool downstream_clean(const RunDiff& run, const TapDiff& tap) {
-  if (!run.logits || !is_clean(*run.logits)) return false;
-  const Anatomy own = dissect(tap.port->info.path);
-  bool has_enclosing = own.layer < 0 || own.landmark == Landmark::kLayer;
-  for (const TapDiff& other : run.taps) {
-    if (&other == &tap || other.port->info.role != TapRole::kOutput) continue;
-    const Anatomy a = dissect(other.port->info.path);
-    if (a.landmark == Landmark::kNone || a.landmark == Landmark::kEmbedding) continue;
-    const bool later = a.layer < 0 || a.layer > own.layer ||
-                       (a.layer == own.layer && own.landmark != Landmark::kLayer);
-    if (!later) continue;
-    if (!is_clean(other)) return false;
-    has_enclosing = has_enclosing || a.layer == own.layer;
-  }
-  return has_enclosing;
-}
-
-/// The reference's tap of the same layer whose value the port recorded here instead.
-std::string other_point(const RunDiff& run, const TapDiff& tap, ThreadPool& pool) {
-  const int layer = dissect(tap.port->info.path).layer;
-  for (const TapDiff& other : run.taps) {
-    if (&other == &tap || dissect(other.port->info.path).layer != layer) continue;
-    if (same_value(tap, other.reference->view, tap.port->view, pool)) {
-      return fmt::format("the port's value is the reference's {}", other.key);
-    }
-    if (same_value(tap, tap.reference->view, other.port->view, pool)) {
-      return fmt::format("the reference's value is the port's {}", other.key);
-    }
-  }
-  return {};
-}
-
-void check_tap_point(RunDiff& run, ThreadPool& pool, DiffReport& report) {
-  std::vector<TapDiff*> explained;
-  std::string where;
-  int searched = 0;
-  for (TapDiff& tap : run.taps) {
-    if (tap.judgement != Judgement::kDiverged || !downstream_clean(run, tap)) continue;
-    const std::string point =
-        searched++ < kTapsSearched ? other_point(run, tap, pool) : std::string();
-    if (point.empty() && !(tap.ratio > kFarOff)) continue;
-    if (where.empty()) where = point;
-    explained.push_back(&tap);
-  }
-  if (explained.empty()) return;
-  const std::string first = explained.front()->key;
-  for (TapDiff* tap : explained) {
-    tap->judgement = Judgement::kUnjudged;
-    tap->note = "tapped at another point";
-  }
-  find_first_diverged(run);
-  const std::string message = fmt::format(
-      "{} taps differ and everything computed from them is clean: they were recorded "
-      "at another point{}{}",
-      explained.size(), where.empty() ? "" : "; ", where);
-  if (run.first_diverged < 0) {
-    refuse(report, "tap_point", run.port->info.id, first, message);
-  } else {
-    report.findings.push_back({Level::kWatch, "tap_point", run.port->info.id, first, message, ""});
-  }
-}
-
-// ---- decode ----
 
 enum class Soundness : uint8_t { kUnknown, kSound, kBroken };
 

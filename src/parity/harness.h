@@ -27,6 +27,18 @@ void check_across_runs(DiffReport& report);
 /// final norm, a value tapped at another point. Only looks where a tap diverged.
 void check_false_cliffs(RunDiff& run, ThreadPool& pool, DiffReport& report);
 
+/// Taps that differ while everything computed from them is clean; part of check_false_cliffs().
+void check_tap_point(RunDiff& run, ThreadPool& pool, DiffReport& report);
+
+bool is_clean(const TapDiff& tap);
+/// Whether a value of the port is the reference's value of another tap, to within the bands of
+/// `own`, and much closer than its own counterpart.
+bool same_value(const TapDiff& own, const View& reference, const View& port, ThreadPool& pool);
+
+/// A reference whose weights were not loaded, or loaded from elsewhere: it finds its own prompt as
+/// unlikely as chance does, and the port does not.
+void check_reference(const RunDiff& run, DiffReport& report);
+
 /// A reference whose decode step did not see the whole context: masks and probabilities that are
 /// too narrow, other logits than its own prefill or greedy text. A decode step that diverges after
 /// a clean prefill is refused when nothing in the recording says that the reference is sound.

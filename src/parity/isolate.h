@@ -43,7 +43,9 @@ double isolation_bar(const std::string& dtype, int64_t n_ops, double response);
 /// states of a decode step come from the recording; one that the reference keeps in another form is
 /// made from its runs before, and what they lack is listed. Ids are compared as sets; in low
 /// precision, where equal scores may be broken either way, up to a quarter of the rows may differ,
-/// or the one row of a step. Throws kInvalidArgument when no run is of that dtype.
-IsolateReport isolate(Pipeline& pipeline, const Recording& reference);
+/// or the one row of a step. `port` is a recording of the port's own runs, which are run where it
+/// is not given. Throws kInvalidArgument when no run is of that dtype.
+IsolateReport isolate(Pipeline& pipeline, const Recording& reference,
+                      const Recording* port = nullptr);
 
 }  // namespace lockstep::parity

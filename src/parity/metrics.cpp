@@ -99,6 +99,7 @@ namespace {
 constexpr double kMasked = -1e30;         // attention masks add the lowest finite value
 constexpr int64_t kBlockBytes = 1 << 20;  // of one side, between two drops of pages
 constexpr int64_t kMaxChannelSums = 1 << 20;
+constexpr int64_t kMaxParts = 8;
 constexpr int kMaxLargest = 8;
 
 std::vector<int64_t> shape_of(const View& v) { return {v.shape.begin(), v.shape.begin() + v.rank}; }
@@ -186,10 +187,15 @@ class RowReader {
 };
 
 struct Worker {
-  std::vector<double> dd, dr, rr;
   std::vector<float> ref, port;
   std::vector<double> ref64, port64;
   bool suspicious = false;
+};
+
+/// The sums of each channel over one part of the rows. Parts are the tensor's own, not a worker's:
+/// sums must not depend on who took which rows.
+struct PartSums {
+  std::vector<double> dd, dr, rr;
 };
 
 struct Careful {
@@ -244,13 +250,8 @@ class Comparison {
   void pass() {
     rows_.assign(static_cast<size_t>(layout_.rows), RowSums());
     careful_.assign(careful_mode_ ? rows_.size() : 0, Careful());
-    const auto sums =
-        static_cast<size_t>((keep_channels_ ? layout_.channels : kTileColumns) + kRowPad);
     workers_.assign(static_cast<size_t>(pool_.size()), Worker());
     for (Worker& w : workers_) {
-      w.dd.assign(sums, 0);
-      w.dr.assign(sums, 0);
-      w.rr.assign(sums, 0);
       w.ref.resize(kTileColumns + kRowPad);
       w.port.resize(kTileColumns + kRowPad);
       w.ref64.resize(kTileColumns);
@@ -258,21 +259,37 @@ class Comparison {
     }
     const int64_t row_bytes = layout_.channels * 4;
     const int64_t block = std::max<int64_t>(1, kBlockBytes / row_bytes);
-    const int64_t grain = std::max<int64_t>(1, kBlockBytes / 4 / row_bytes);
-    pool_.parallel_for(layout_.rows, grain, [&](int64_t begin, int64_t end, int worker) {
-      for (int64_t at = begin; at < end; at += block) {
-        run_block(at, std::min(end, at + block), workers_[static_cast<size_t>(worker)]);
+    const int64_t part_rows = rows_of_a_part(row_bytes);
+    const int64_t n_parts = (layout_.rows + part_rows - 1) / part_rows;
+    const auto sums =
+        static_cast<size_t>((keep_channels_ ? layout_.channels : kTileColumns) + kRowPad);
+    const std::vector<double> zeros(sums);
+    parts_.assign(static_cast<size_t>(n_parts), {zeros, zeros, zeros});
+    pool_.parallel_for(n_parts, 1, [&](int64_t begin, int64_t end, int worker) {
+      for (int64_t part = begin; part < end; ++part) {
+        const int64_t last = std::min(layout_.rows, (part + 1) * part_rows);
+        for (int64_t at = part * part_rows; at < last; at += block) {
+          run_block(at, std::min(last, at + block), workers_[static_cast<size_t>(worker)],
+                    parts_[static_cast<size_t>(part)]);
+        }
       }
     });
   }
 
-  void run_block(int64_t begin, int64_t end, Worker& w) noexcept {
+  /// Few enough parts that the sums of their channels stay small beside the rows.
+  int64_t rows_of_a_part(int64_t row_bytes) const {
+    const int64_t most = std::clamp<int64_t>(kMaxChannelSums / layout_.channels, 2, kMaxParts);
+    const int64_t least_rows = std::max<int64_t>(1, kBlockBytes / 4 / row_bytes);
+    return std::max((layout_.rows + most - 1) / most, least_rows);
+  }
+
+  void run_block(int64_t begin, int64_t end, Worker& w, PartSums& part) noexcept {
     if (options_.drop_reference) for_rows(ref_, pairing_.reference, begin, end, fetch_pages);
     if (options_.drop_port) for_rows(port_, pairing_.port, begin, end, fetch_pages);
     for (int64_t column = 0; column < layout_.channels; column += kTileColumns) {
       const int64_t n = std::min(kTileColumns, layout_.channels - column);
       const int64_t c = keep_channels_ ? column : 0;
-      const ChannelSums channels{w.dd.data() + c, w.dr.data() + c, w.rr.data() + c};
+      const ChannelSums channels{part.dd.data() + c, part.dr.data() + c, part.rr.data() + c};
       for (int64_t row = begin; row < end; ++row) {
         RowSums& sums = rows_[static_cast<size_t>(row)];
         if (wide_ || careful_mode_) {
@@ -426,7 +443,7 @@ class Comparison {
     std::vector<ChannelMetrics> channels(static_cast<size_t>(layout_.channels));
     for (size_t c = 0; c < channels.size(); ++c) {
       channels[c].channel = static_cast<int64_t>(c);
-      for (const Worker& w : workers_) channels[c] += Sums{w.dd[c], w.dr[c], w.rr[c]};
+      for (const PartSums& p : parts_) channels[c] += Sums{p.dd[c], p.dr[c], p.rr[c]};
     }
     const double least = least_energy(channels);
     for (const ChannelMetrics& channel : channels) {
@@ -470,6 +487,7 @@ class Comparison {
   std::vector<RowSums> rows_;
   std::vector<Careful> careful_;
   std::vector<Worker> workers_;
+  std::vector<PartSums> parts_;
 };
 
 }  // namespace

@@ -75,6 +75,27 @@ INSTANTIATE_TEST_SUITE_P(Odd, Sizes,
                                            std::pair(2, 1025), std::pair(301, 33),
                                            std::pair(2, 5001), std::pair(1200, 300)));
 
+TEST(Metrics, SumsDoNotDependOnTheNumberOfThreads) {
+  constexpr int64_t kRows = 1201, kColumns = 300;
+  const std::vector<float> r = normal(kRows * kColumns, 8), p = normal(kRows * kColumns, 9);
+  CompareOptions options;
+  options.per_channel = true;
+  ThreadPool one(1);
+  const TapMetrics expected =
+      compare(view_of(r, {kRows, kColumns}), view_of(p, {kRows, kColumns}), options, one);
+  for (const int n_threads : {2, 3, 16}) {
+    ThreadPool threads(n_threads);
+    const TapMetrics m =
+        compare(view_of(r, {kRows, kColumns}), view_of(p, {kRows, kColumns}), options, threads);
+    EXPECT_EQ(m.sums.dd, expected.sums.dd);
+    for (size_t c = 0; c < kColumns; ++c) {
+      EXPECT_EQ(m.channels[c].dd, expected.channels[c].dd)
+          << n_threads << " threads, channel " << c;
+      EXPECT_EQ(m.channels[c].dr, expected.channels[c].dr);
+    }
+  }
+}
+
 TEST(Metrics, EveryStorageTypeReadsTheSame) {
   const std::vector<float> r = normal(40 * 48, 3);
   for (const DType dtype : {DType::kFloat64, DType::kFloat16, DType::kBFloat16}) {

@@ -86,6 +86,13 @@ class GoldenReader {
     const auto prompts =
         json_.array(json_.field(json_.root(), "prompt_ids", "golden"), "prompt_ids");
     for (const JsonElement ids : prompts) prompt_ids_.push_back(json_.integers(ids, "prompt_ids"));
+    if (const auto texts = json_.optional_field(json_.root(), "prompts")) {
+      for (const JsonElement text : json_.array(*texts, "prompts")) {
+        std::string_view value;
+        if (text.get(value) != simdjson::SUCCESS) json_.fail("prompts", "expected texts");
+        texts_.push_back({static_cast<int>(texts_.size()), false, std::string(value)});
+      }
+    }
     if (const auto ids = json_.optional_field(json_.root(), "long_ids")) {
       long_ids_ = json_.integers(*ids, "long_ids");
     }
@@ -94,6 +101,7 @@ class GoldenReader {
   void read(Recording& out) {
     out.architecture = json_.text_or(json_.root(), "architecture", "");
     out.model = json_.text_or(json_.root(), "model_type", "");
+    out.prompts = texts_;
     out.producer["name"] = "transformers";
     out.producer["version"] = json_.text_or(json_.root(), "transformers", "");
     simdjson::dom::object runs;
@@ -189,6 +197,7 @@ class GoldenReader {
   std::string attention_;
   std::vector<std::vector<int64_t>> prompt_ids_;
   std::vector<int64_t> long_ids_;
+  std::vector<PromptText> texts_;
 };
 
 // ---- named tensors: npy folder, npz, plain safetensors ----

@@ -195,6 +195,24 @@ std::vector<GreedyInfo> parse_greedy(const JsonFile& json) {
   return out;
 }
 
+std::vector<PromptText> parse_prompts(const JsonFile& json) {
+  std::vector<PromptText> out;
+  const auto list = json.optional_field(json.root(), "prompts");
+  if (!list) return out;
+  for (const JsonElement element : json.array(*list, "prompts")) {
+    PromptText prompt;
+    prompt.prompt = static_cast<int>(json.integer(element, "prompt", "prompts"));
+    const std::string kind = json.text(element, "kind", "prompts");
+    if (kind != "prompt" && kind != "chat") {
+      json.fail("prompts", fmt::format("kind is \"{}\", expected prompt or chat", kind));
+    }
+    prompt.is_chat = kind == "chat";
+    prompt.text = json.text(element, "text", "prompts");
+    out.push_back(std::move(prompt));
+  }
+  return out;
+}
+
 }  // namespace
 
 Recording read_dump(const fs::path& folder) {
@@ -249,6 +267,7 @@ Recording read_dump(const fs::path& folder) {
     }
   }
   out.greedy = parse_greedy(json);
+  out.prompts = parse_prompts(json);
   out.storage = shards;
   return out;
 }

@@ -41,6 +41,13 @@ struct Run {
   int64_t first_logit_row = 0;
 };
 
+/// The text that a prompt's ids were made of, where the recording has it.
+struct PromptText {
+  int prompt = 0;
+  bool is_chat = false;  // a user's message, through the chat template
+  std::string text;
+};
+
 /// What makes two taps of two runs the same tap: tap_key(), but for repeated calls with `args`
 /// these instead of the call's number, because the order of such calls differs between sound runs.
 std::string match_key(const TapInfo& tap);
@@ -59,6 +66,7 @@ struct Recording {
   std::string config_json;
   std::vector<Run> runs;
   std::vector<GreedyInfo> greedy;
+  std::vector<PromptText> prompts;
   /// False where the files do not say in which order taps ran.
   bool ordered = true;
   /// What the reader left out or assumed; part of every verdict.

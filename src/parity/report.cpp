@@ -6,27 +6,13 @@
 #include <cmath>
 
 #include "parity/anatomy.h"
+#include "parity/format.h"
 
 namespace lockstep::parity {
 namespace {
 
-constexpr size_t kWidth = 100, kTapWidth = 30;
+constexpr size_t kTapWidth = 30;
 constexpr int kDetailTaps = 4, kDetailRows = 12;
-
-std::string elided(const std::string& text, size_t width) {
-  if (text.size() <= width) return text;
-  const size_t tail = width * 2 / 3;
-  return text.substr(0, width - tail - 2) + ".." + text.substr(text.size() - tail);
-}
-
-/// Seven columns: 0.0123 style where it fits, else 1.2e-05.
-std::string number(double x) {
-  if (x == 0) return "0";
-  if (!std::isfinite(x)) return x > 0 ? "inf" : "nan";
-  const double size = std::abs(x);
-  if (size >= 1e-3 && size < 1e4) return fmt::format("{:.3g}", x);
-  return fmt::format("{:.1e}", x);
-}
 
 /// Cosines differ in what is missing to 1.
 std::string cosine(const TapMetrics& m) {
@@ -36,29 +22,6 @@ std::string cosine(const TapMetrics& m) {
   // From the residual, because 1 - cos cancels: sin^2 / 2.
   const double sine2 = std::pow(m.sums.residual() / std::max(1e-300, std::abs(m.sums.alpha())), 2);
   return fmt::format("1-{:.0e}", std::max(sine2 / 2, 1e-16));
-}
-
-/// Words of `text` in lines that fit, each after the first indented by `indent`.
-std::string wrapped(const std::string& text, size_t indent) {
-  std::string out;
-  const size_t first = std::min(text.find_first_not_of(' '), text.size());
-  std::string line = text.substr(0, first);
-  bool empty = true;
-  size_t room = kWidth;
-  for (size_t begin = first; begin < text.size();) {
-    const size_t end = std::min(text.find(' ', begin), text.size());
-    const std::string word = text.substr(begin, end - begin);
-    if (!empty && line.size() + 1 + word.size() > room) {
-      out += line + "\n" + std::string(indent, ' ');
-      line.clear();
-      empty = true;
-      room = kWidth - indent;
-    }
-    line += (empty ? "" : " ") + word;
-    empty = false;
-    begin = end + 1;
-  }
-  return out + line;
 }
 
 class Text {
@@ -148,9 +111,10 @@ class Text {
                                  : tap.key;
     std::string text = fmt::format(
         "{:<30} {:>8} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>5}", elided(name, kTapWidth),
-        cosine(m), number(rel), number(m.mean_abs()), number(m.max_abs),
-        fmt::format("{}/{}", m.max_place.token, m.max_place.channel), number(m.max_place.reference),
-        number(m.max_place.port), tap.floor ? fmt::format("{:.2g}", tap.ratio) : "-");
+        cosine(m), short_number(rel), short_number(m.mean_abs()), short_number(m.max_abs),
+        fmt::format("{}/{}", m.max_place.token, m.max_place.channel),
+        short_number(m.max_place.reference), short_number(m.max_place.port),
+        tap.floor ? fmt::format("{:.2g}", tap.ratio) : "-");
     if (tap.judgement == Judgement::kDiverged) text = coloured(text, 31);
     if (tap.judgement == Judgement::kWatch) text = coloured(text, 33);
     line(text);
@@ -159,11 +123,11 @@ class Text {
     if (!tap.note.empty()) note += ": " + tap.note;
     if (tap.judgement == Judgement::kDiverged) {
       note += fmt::format("; scale {:.6g}, beside it {}; token 0 {}", m.sums.alpha(),
-                          number(m.sums.residual()), tap.token0_clean ? "clean" : "differs");
+                          short_number(m.sums.residual()), tap.token0_clean ? "clean" : "differs");
       if (m.without_largest) {
         note +=
             fmt::format("; without {} largest channels rel L2 {}, scale {:.6g}", m.largest.size(),
-                        number(m.without_largest->relative_l2()), m.without_largest->alpha());
+                        short_number(m.without_largest->relative_l2()), m.without_largest->alpha());
       }
     }
     line(wrapped(note, 6));
@@ -175,8 +139,8 @@ class Text {
         fmt::format(
             "  logits: {} of {} positions choose the same token, top-{} overlap {:.4g} %, KL "
             "mean {}, max {} at {}; smallest margin of the reference {} at {}",
-            r.same_top1, r.rows, kTopK, 100 * r.top_k_overlap, number(r.kl_mean), number(r.kl_max),
-            run.first_logit_row + r.kl_max_row, number(r.min_margin),
+            r.same_top1, r.rows, kTopK, 100 * r.top_k_overlap, short_number(r.kl_mean),
+            short_number(r.kl_max), run.first_logit_row + r.kl_max_row, short_number(r.min_margin),
             run.first_logit_row + r.min_margin_row),
         4));
     int told = 0;
@@ -184,7 +148,8 @@ class Text {
       if (told++ == 3) break;
       line(fmt::format("    position {}: reference {} port {}, margin {} ({})",
                        run.first_logit_row + flip.row, flip.reference_id, flip.port_id,
-                       number(flip.margin), flip.tie ? "a tie within the noise" : "not a tie"));
+                       short_number(flip.margin),
+                       flip.tie ? "a tie within the noise" : "not a tie"));
     }
   }
 
@@ -217,8 +182,9 @@ class Text {
         [&](size_t a, size_t b) { return all[a].relative_l2() > all[b].relative_l2(); });
     order.insert(order.end(), rest.begin(), rest.begin() + static_cast<ptrdiff_t>(worst));
     for (const size_t t : order) {
-      line(fmt::format("    {:>8} {:>9} {:>10.6g} {:>9} {:>9}", t, number(all[t].relative_l2()),
-                       all[t].alpha(), number(all[t].residual()), number(all[t].max_abs)));
+      line(fmt::format("    {:>8} {:>9} {:>10.6g} {:>9} {:>9}", t,
+                       short_number(all[t].relative_l2()), all[t].alpha(),
+                       short_number(all[t].residual()), short_number(all[t].max_abs)));
     }
   }
 
@@ -231,8 +197,9 @@ class Text {
     line(fmt::format("    {:>8} {:>9} {:>10} {:>9}", "channel", "rel L2", "scale", "share"));
     for (size_t i = 0; i < n; ++i) {
       const ChannelMetrics& c = worst[i];
-      line(fmt::format("    {:>8} {:>9} {:>10.6g} {:>7.1f} %", c.channel, number(c.relative_l2()),
-                       c.alpha(), 100 * c.dd / std::max(tap.metrics.sums.dd, 1e-300)));
+      line(fmt::format("    {:>8} {:>9} {:>10.6g} {:>7.1f} %", c.channel,
+                       short_number(c.relative_l2()), c.alpha(),
+                       100 * c.dd / std::max(tap.metrics.sums.dd, 1e-300)));
     }
   }
 

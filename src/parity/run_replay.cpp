@@ -164,10 +164,33 @@ View RunReplay::weight(const std::string& path) const {
   return at == weights_.end() ? View() : at->second;
 }
 
-std::map<ValueId, double> RunReplay::accumulated() {
-  std::vector<ValueId> values;
-  for (const auto& [value, tap] : known_) values.push_back(value);
+std::map<ValueId, double> RunReplay::accumulated_in(const Recording& port) const {
   std::map<ValueId, double> found;
+  const auto run = std::ranges::find_if(port.runs, [&](const Run& candidate) {
+    return candidate.info.dtype == run_.info.dtype && candidate.info.phase == run_.info.phase &&
+           candidate.info.prompt_ids == run_.info.prompt_ids;
+  });
+  if (run == port.runs.end()) return found;
+  std::map<std::string, const Tap*> recorded;
+  for (const Tap& tap : run->taps) recorded.emplace(tap_key(tap.info), &tap);
+  for (const lockstep::Tap& tap : list_taps(graph_, "*", TapInputs::kYes)) {
+    const auto reference = known_.find(tap.value);
+    const auto at = recorded.find(tap_key(tap_info(tap)));
+    if (reference == known_.end() || at == recorded.end() || found.contains(tap.value)) continue;
+    if (at->second->view.elements() != reference->second->view.elements()) continue;
+    found[tap.value] = difference(at->second->view, reference->second->view);
+  }
+  return found;
+}
+
+std::map<ValueId, double> RunReplay::accumulated(const Recording* port) {
+  std::map<ValueId, double> found;
+  if (port != nullptr) found = accumulated_in(*port);
+  std::vector<ValueId> values;
+  for (const auto& [value, tap] : known_) {
+    if (!found.contains(value)) values.push_back(value);
+  }
+  if (values.empty()) return found;
   run_port(values,
            [&](ValueId v, const View& rows) { found[v] = difference(rows, known_.at(v)->view); });
   return found;

@@ -70,8 +70,9 @@ class RunReplay {
   /// As the port holds it; none of that path gives no data.
   View weight(const std::string& path) const;
 
-  /// How far each recorded value is off in the port's own run of the same tokens.
-  std::map<ValueId, double> accumulated();
+  /// How far each recorded value is off in the port's own run of the same tokens. `port` is a
+  /// recording of it; what it lacks, or all (nullptr), is run.
+  std::map<ValueId, double> accumulated(const Recording* port = nullptr);
 
   /// Caches as they are before this run: the reference's, and what it keeps in another form (it has
   /// no latents) as the same piece of the graph leaves it on the runs before.
@@ -98,6 +99,7 @@ class RunReplay {
   void add_logits();
   void make_step_data();
   const Run* previous() const;
+  std::map<ValueId, double> accumulated_in(const Recording& port) const;
   void fill_pages(Tensor& cache, const Tap& tap) const;
   const Tap* recorded_cache(const CacheInput& input) const;
   void fill_cache(Tensor& cache, const CacheInput& input, const Tap& tap) const;

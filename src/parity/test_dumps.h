@@ -15,6 +15,7 @@
 #include "parity/diff.h"
 #include "parity/dump_format.h"
 #include "parity/recording.h"
+#include "parity/replay_values.h"
 
 namespace lockstep::parity::testing {
 
@@ -184,6 +185,26 @@ inline std::filesystem::path write_dump(const std::filesystem::path& folder,
   }
   writer.commit();
   return folder;
+}
+
+/// A run of a recording that a test may change and write again.
+inline FakeRun copy_of(const Run& run) {
+  FakeRun out;
+  out.info = run.info;
+  out.info.id.clear();
+  const auto copy = [](const Tap& tap) {
+    FakeTensor t;
+    t.info = tap.info;
+    t.shape.assign(tap.view.shape.begin(), tap.view.shape.begin() + tap.view.rank);
+    const Tensor values = convert(tap.view, DType::kFloat32, t.shape);
+    const auto* first = values.view().as<float>();
+    t.values.assign(first, first + tap.view.elements());
+    if (tap.view.dtype == DType::kBFloat16) t.stored = DType::kBFloat16;
+    return t;
+  };
+  for (const Tap& tap : run.taps) out.taps.push_back(copy(tap));
+  if (run.logits) out.logits = copy(*run.logits);
+  return out;
 }
 
 /// A report with the recordings it points into.

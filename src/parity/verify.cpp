@@ -76,6 +76,40 @@ std::vector<GreedyCheck> check_greedy(const std::vector<Pipeline*>& pipelines,
   return checks;
 }
 
+std::vector<GreedyInfo> own_greedy(const std::vector<Pipeline*>& pipelines,
+                                   const Recording& reference,
+                                   const std::vector<PlannedSequence>& sequences) {
+  std::vector<GreedyInfo> texts;
+  for (const PlannedSequence& sequence : sequences) {
+    const RunInfo& info = sequence.runs.front().info;
+    size_t n_tokens = 0;
+    for (const GreedyInfo& greedy : reference.greedy) {
+      const Run* prompt = prefill_of(reference, greedy);
+      if (prompt != nullptr && greedy.dtype == info.dtype &&
+          prompt->info.prompt_ids == info.prompt_ids) {
+        n_tokens = std::max(n_tokens, greedy.tokens.size());
+      }
+    }
+    for (Pipeline* pipeline : pipelines) {
+      if (pipeline->graph().activation_dtype != sequence.dtype || n_tokens == 0) continue;
+      GreedyInfo text{info.dtype, info.attention, info.prompt, {}, {}};
+      Sequence own;
+      View logits = pipeline->prefill(own, sequence.runs.front().tokens);
+      while (text.tokens.size() < n_tokens) {
+        const Winner chosen = winner(logits, 0);
+        text.tokens.push_back(chosen.id);
+        text.margins.push_back(chosen.margin);
+        const auto token = static_cast<int32_t>(chosen.id);
+        const Segment segment{&own, {&token, 1}, LogitRows::kLast};
+        if (text.tokens.size() < n_tokens) logits = pipeline->step({&segment, 1});
+      }
+      pipeline->release(own);
+      texts.push_back(std::move(text));
+    }
+  }
+  return texts;
+}
+
 std::string greedy_text(const std::vector<GreedyCheck>& checks) {
   std::string text;
   for (const GreedyCheck& check : checks) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "parity/diff.h"
+#include "parity/dump.h"
 #include "parity/recording.h"
 #include "runtime/pipeline.h"
 
@@ -29,6 +30,12 @@ struct GreedyCheck {
 /// difference of logits that the comparison found in that dtype.
 std::vector<GreedyCheck> check_greedy(const std::vector<Pipeline*>& pipelines,
                                       const Recording& reference, const DiffReport& report);
+
+/// The port's own greedy text after each prompt that `reference` has greedy text of, as many tokens,
+/// with margins; prompts are numbered as `sequences` are in a dump.
+std::vector<GreedyInfo> own_greedy(const std::vector<Pipeline*>& pipelines,
+                                   const Recording& reference,
+                                   const std::vector<PlannedSequence>& sequences);
 
 std::string greedy_text(const std::vector<GreedyCheck>& checks);
 

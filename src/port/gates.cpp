@@ -70,6 +70,7 @@ class Gates {
 
   GateRun run() {
     open_facts();
+    run_.dtype = dtype_name(facts_ ? run_dtype() : options_.dtype.value_or(DType::kFloat32));
     check_import();
     check_dry_build();
     check_walls();
@@ -148,7 +149,8 @@ class Gates {
           fmt::format("lockstep build {}", options_.port_dir.string()));
       return;
     }
-    if (!options_.slug.empty() && options_.slug != loaded_->architecture->slug) {
+    run_.slug = loaded_->architecture->slug;
+    if (!options_.slug.empty() && options_.slug != run_.slug) {
       throw Error(ErrorCode::kInvalidArgument,
                   fmt::format("--slug: {} registers {}, not {}", options_.port_dir.string(),
                               loaded_->architecture->slug, options_.slug),

@@ -47,6 +47,8 @@ struct GateRun {
   GateReport report;
   std::string port_hash, model_hash;  // model_hash is empty where the headers cannot be read
   std::string class_name, model_type;
+  std::string slug;        // that the port registers; empty where it does not load
+  std::string dtype;       // between modules
   std::string checkpoint;  // files, tensors, parameters
   std::optional<DonorReport> donor;
   std::vector<DeltaState> deltas;

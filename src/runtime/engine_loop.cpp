@@ -228,10 +228,13 @@ void EngineLoop::deliver_embedding(Task& task) {
 
 void EngineLoop::deliver_token(Task& task, SampleJob& job) {
   if (!job.token) {
-    return fail(task,
-                Error(ErrorCode::kFailedPrecondition,
-                      fmt::format("token {} of the output: none can come", task.n_output() + 1),
-                      "the parameters forbid every token, or the logits are no numbers"));
+    const std::string what =
+        fmt::format("token {} of the output: none can come", task.n_output() + 1);
+    if (job.forbids_all) {
+      return fail(task, Error(ErrorCode::kInvalidArgument, what,
+                              "the request's parameters together forbid every token"));
+    }
+    return fail(task, Error(ErrorCode::kFailedPrecondition, what, "the logits are no numbers"));
   }
   task.choice->accept(*job.token);
   task.tokens.push_back(*job.token);

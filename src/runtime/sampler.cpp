@@ -1,5 +1,7 @@
 #include "runtime/sampler.h"
 
+#include <cmath>
+
 #include "runtime/logprobs.h"
 
 namespace lockstep {
@@ -28,6 +30,10 @@ void Sampler::run_one(const View& logits, SampleJob& job, Worker& worker) const 
     row = {logits.as<float>() + job.row * n, static_cast<size_t>(n)};
   }
   if (job.choice != nullptr) job.token = job.choice->choose(row, worker.choice);
+  if (!job.token) {
+    const int32_t best = argmax(row);
+    job.forbids_all = best >= 0 && std::isfinite(row[static_cast<size_t>(best)]);
+  }
   if (!job.token || !job.n_logprobs) return;
   try {
     job.logprobs = position_logprobs(row, *job.token, *job.n_logprobs, worker.ids);

@@ -23,6 +23,8 @@ struct SampleJob {
   std::optional<int32_t> token = {};  // none where none could be chosen
   std::optional<PositionLogprobs> logprobs = {};
   bool out_of_memory = false;
+  /// Without a token: the logits are sound, and the request's own parameters forbid every one.
+  bool forbids_all = false;
 };
 
 class Sampler {

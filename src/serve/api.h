@@ -78,6 +78,7 @@ class Api {
   /// What the request's format asks of the answer: a maker of masks, or nothing.
   Result<std::shared_ptr<const Grammar>> grammar_of(const GenerationRequest& request) const;
   std::optional<ApiError> constrain(Generation& generation) const;
+  boost::asio::awaitable<std::optional<ApiError>> constrain_off_thread(Generation& generation);
   std::optional<ApiError> check_model(const std::string& model) const;
   bool is_authorized(const HttpRequest& request) const;
   const Route* find_route(const HttpRequest& request, bool& path_exists) const;

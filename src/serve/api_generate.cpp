@@ -118,6 +118,16 @@ class ChatStream {
 
 }  // namespace
 
+// A schema may take long to compile however few bytes it has.
+asio::awaitable<std::optional<ApiError>> Api::constrain_off_thread(Generation& generation) {
+  using Kind = OutputFormat::Kind;
+  const Kind kind = generation.request->format.kind;
+  const bool has_tools = generation.chat != nullptr && !generation.chat->tools.is_null();
+  const size_t cost = kind == Kind::kText && !has_tools ? 0 : SIZE_MAX;
+  auto problem = co_await off_thread(cost, [&] { return constrain(generation); });
+  co_return problem;
+}
+
 asio::awaitable<void> Api::completions(Exchange& exchange) {
   const std::string body = exchange.take_body();
   CompletionRequest request;
@@ -138,8 +148,9 @@ asio::awaitable<void> Api::completions(Exchange& exchange) {
                       engine_.max_length() - request.max_tokens.value_or(0));
     }
     generation.request = &request;
-    return constrain(generation);
+    return std::nullopt;
   });
+  if (!problem.has_value()) problem = co_await constrain_off_thread(generation);
   if (problem.has_value()) co_return co_await fail(exchange, *problem);
   generation.prompt_param = "prompt";
   generation.head = {"cmpl-" + random_id(), seconds_now(), model_.name()};
@@ -202,8 +213,9 @@ asio::awaitable<void> Api::chat_completions(Exchange& exchange) {
     }
     generation.request = &request;
     generation.chat = &request;
-    return constrain(generation);
+    return std::nullopt;
   });
+  if (!problem.has_value()) problem = co_await constrain_off_thread(generation);
   if (problem.has_value()) co_return co_await fail(exchange, *problem);
   generation.prompt_param = "messages";
   generation.head = {"chatcmpl-" + random_id(), seconds_now(), model_.name()};

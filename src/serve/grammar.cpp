@@ -102,6 +102,51 @@ uint32_t utf8_state(std::string_view text, size_t n) {
   return state;
 }
 
+// Without bounds members need not be counted, and then an object's places are few.
+bool counts_members(const GrammarNode& node) {
+  return node.min > 0 || node.max != GrammarNode::kNoMaximum;
+}
+
+uint32_t n_required(const GrammarNode& node, uint32_t next) {
+  uint32_t n = 0;
+  for (size_t i = next; i < node.properties.size(); ++i) n += node.properties[i].required ? 1 : 0;
+  return n;
+}
+
+bool can_close(const GrammarNode& node, uint32_t next, uint32_t count) {
+  return count >= node.min && n_required(node, next) == 0;
+}
+
+bool has_rest(const GrammarNode& node, uint32_t count) {
+  return node.rest != GrammarNode::kNone && count < node.max;
+}
+
+// Calls `visit` with every property from `next` on that may come after `count` members: up to the
+// first that is required, with room for what is required after it, and enough of them left to
+// reach the least. Returns where it ended: the number of properties, or the required one.
+template <class Visit>
+uint32_t for_each_member(const GrammarNode& node, uint32_t next, uint32_t count, Visit visit) {
+  const auto n = static_cast<uint32_t>(node.properties.size());
+  const bool counts = counts_members(node);
+  uint32_t required = counts ? n_required(node, next) : 0;
+  for (uint32_t i = next; i < n; ++i) {
+    const bool is_required = node.properties[i].required;
+    const uint32_t after = required - (counts && is_required ? 1 : 0);
+    const bool fits = !counts || count + 1 + after <= node.max;
+    const bool reaches = !counts || node.rest != GrammarNode::kNone || count + (n - i) >= node.min;
+    if (fits && reaches) visit(i);
+    required = after;
+    if (is_required) return i;
+  }
+  return n;
+}
+
+bool has_member(const GrammarNode& node, uint32_t next, uint32_t count) {
+  bool any = false;
+  const uint32_t end = for_each_member(node, next, count, [&](uint32_t) { any = true; });
+  return any || (end == node.properties.size() && has_rest(node, count));
+}
+
 }  // namespace
 
 size_t StackSet::FrameHash::operator()(const Frame& frame) const noexcept {
@@ -144,6 +189,8 @@ void StackSet::advance(StackId stack, unsigned char byte, std::vector<StackId>& 
       return in_string(frame, byte, out);
     case Kind::kNumber:
       return in_number(frame, byte, out);
+    case Kind::kAutomaton:
+      return in_automaton(frame, byte, out);
     case Kind::kObject:
       return in_object(frame, byte, out);
     case Kind::kArray:
@@ -159,7 +206,9 @@ bool StackSet::is_complete(StackId stack) const {
   if (stack == 0) return true;
   const Frame& frame = frames_[stack];
   if (frame.below != 0 || frame.state == kStart || frame.state == kStartSpace) return false;
-  if (grammar_.nodes[frame.node].kind != Kind::kNumber) return false;
+  const GrammarNode& node = grammar_.nodes[frame.node];
+  if (node.kind == Kind::kAutomaton) return node.automaton->states[frame.state].accepts;
+  if (node.kind != Kind::kNumber) return false;
   return frame.state == kZero || frame.state == kDigits || frame.state == kFraction ||
          frame.state == kExponent;
 }
@@ -191,6 +240,9 @@ void StackSet::begin_one(NodeId id, StackId below, unsigned char byte, std::vect
       if (byte == '-') out.push_back(push(id, kMinus, 0, below));
       if (byte == '0') out.push_back(push(id, kZero, 1, below));
       if (byte >= '1' && byte <= '9') out.push_back(push(id, kDigits, 1, below));
+      break;
+    case Kind::kAutomaton:
+      in_automaton({id, 0, 0, below, 0}, byte, out);
       break;
     case Kind::kObject:
       if (byte == '{' && has_room) out.push_back(push(id, kOpen, 0, below));
@@ -265,24 +317,32 @@ void StackSet::in_number(const Frame& frame, unsigned char byte, std::vector<Sta
   if (is_whole || state == kFraction || state == kExponent) advance(frame.below, byte, out);
 }
 
-bool StackSet::can_close(const GrammarNode& node, uint32_t next) const {
-  for (size_t i = next; i < node.properties.size(); ++i) {
-    if (node.properties[i].required) return false;
+void StackSet::in_automaton(const Frame& frame, unsigned char byte, std::vector<StackId>& out) {
+  const Automaton& automaton = *grammar_.nodes[frame.node].automaton;
+  if (const auto next = automaton.next(frame.state, byte)) {
+    const Automaton::State& state = automaton.states[*next];
+    out.push_back(state.accepts && state.n_edges == 0 ? frame.below
+                                                      : push(frame.node, *next, 0, frame.below));
+  } else if (automaton.states[frame.state].accepts) {
+    advance(frame.below, byte, out);
   }
-  return true;
 }
 
 // After the quote of a name: any member up to the first that is required.
 void StackSet::begin_member(const Frame& frame, std::vector<StackId>& out) {
   const GrammarNode& node = grammar_.nodes[frame.node];
-  const auto n = static_cast<uint32_t>(node.properties.size());
-  for (uint32_t i = frame.state >> kStateBits; i < n; ++i) {
-    const StackId object = push(frame.node, (i + 1) << kStateBits | kColon, 0, frame.below);
+  const uint32_t n = for_each_member(node, frame.state >> kStateBits, frame.count, [&](uint32_t i) {
+    const StackId object =
+        push(frame.node, (i + 1) << kStateBits | kColon, frame.count, frame.below);
     out.push_back(push(node.properties[i].key_node, 1, 0, object));
-    if (node.properties[i].required) return;
-  }
-  if (node.rest == GrammarNode::kNone) return;
-  const StackId object = push(frame.node, n << kStateBits | kRestColon, 0, frame.below);
+  });
+  if (n == node.properties.size() && has_rest(node, frame.count)) begin_rest(frame, out);
+}
+
+void StackSet::begin_rest(const Frame& frame, std::vector<StackId>& out) {
+  const GrammarNode& node = grammar_.nodes[frame.node];
+  const auto n = static_cast<uint32_t>(node.properties.size());
+  const StackId object = push(frame.node, n << kStateBits | kRestColon, frame.count, frame.below);
   // Both kinds of names begin in state 0: kPlain, or the first taken name.
   out.push_back(push(node.rest_key, 0, 0, object));
 }
@@ -290,20 +350,19 @@ void StackSet::begin_member(const Frame& frame, std::vector<StackId>& out) {
 void StackSet::in_object(const Frame& frame, unsigned char byte, std::vector<StackId>& out) {
   const GrammarNode& node = grammar_.nodes[frame.node];
   const uint32_t next = frame.state >> kStateBits;
-  const bool has_more = next < node.properties.size() || node.rest != GrammarNode::kNone;
   switch (frame.state & ((1u << kStateBits) - 1)) {
     case kOpen:
     case kAfterMember:
-      if (byte == '}' && can_close(node, next)) out.push_back(frame.below);
+      if (byte == '}' && can_close(node, next, frame.count)) out.push_back(frame.below);
       if ((frame.state & ((1u << kStateBits) - 1)) == kOpen) {
         if (byte == '"') begin_member(frame, out);
-      } else if (byte == ',' && has_more) {
-        out.push_back(push(frame.node, next << kStateBits | kNeedKey, 0, frame.below));
+      } else if (byte == ',' && has_member(node, next, frame.count)) {
+        out.push_back(push(frame.node, next << kStateBits | kNeedKey, frame.count, frame.below));
       }
       break;
     case kNeedKey:
       if (byte == ' ') {
-        out.push_back(push(frame.node, next << kStateBits | kNeedKeyNow, 0, frame.below));
+        out.push_back(push(frame.node, next << kStateBits | kNeedKeyNow, frame.count, frame.below));
       }
       [[fallthrough]];
     case kNeedKeyNow:
@@ -313,7 +372,9 @@ void StackSet::in_object(const Frame& frame, unsigned char byte, std::vector<Sta
     case kRestColon: {
       if (byte != ':') break;
       const bool is_rest = (frame.state & ((1u << kStateBits) - 1)) == kRestColon;
-      const StackId object = push(frame.node, next << kStateBits | kAfterMember, 0, frame.below);
+      const uint32_t count = counts_members(node) ? frame.count + 1 : 0;
+      const StackId object =
+          push(frame.node, next << kStateBits | kAfterMember, count, frame.below);
       out.push_back(
           push(is_rest ? node.rest : node.properties[next - 1].value, kStartSpace, 0, object));
       break;

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "serve/automaton.h"
+
 namespace lockstep::serve {
 
 using NodeId = uint32_t;
@@ -24,7 +26,8 @@ struct GrammarNode {
     kLiteral,       // `text`
     kString,        // a JSON string of min to max characters
     kNumber,        // a JSON number; `integer`: without fraction and exponent
-    kObject,        // members in the order of `properties`, then others of `rest`
+    kAutomaton,     // what `automaton` takes
+    kObject,        // min to max members in the order of `properties`, then others of `rest`
     kArray,         // min to max values: those of `items`, then `rest`
     kAlternatives,  // one of `items`, none of them alternatives
     kKey,           // internal: the name of a member that may not be one of `taken`
@@ -41,6 +44,7 @@ struct GrammarNode {
   std::string text;
   bool integer = false;
   uint32_t min = 0, max = kNoMaximum;
+  std::shared_ptr<const Automaton> automaton;
   std::vector<Property> properties;
   std::vector<NodeId> items;
   /// Of further members or values; kNone: there are none. Of a kKey: the string that it is once no
@@ -101,11 +105,12 @@ class StackSet {
   void in_literal(const Frame& frame, unsigned char byte, std::vector<StackId>& out);
   void in_string(const Frame& frame, unsigned char byte, std::vector<StackId>& out);
   void in_number(const Frame& frame, unsigned char byte, std::vector<StackId>& out);
+  void in_automaton(const Frame& frame, unsigned char byte, std::vector<StackId>& out);
   void in_object(const Frame& frame, unsigned char byte, std::vector<StackId>& out);
   void in_array(const Frame& frame, unsigned char byte, std::vector<StackId>& out);
   void in_key(const Frame& frame, unsigned char byte, std::vector<StackId>& out);
   void begin_member(const Frame& frame, std::vector<StackId>& out);
-  bool can_close(const GrammarNode& node, uint32_t next) const;
+  void begin_rest(const Frame& frame, std::vector<StackId>& out);
 
   const Grammar& grammar_;
   std::vector<Frame> frames_;  // [stacks]; the first is the empty stack's

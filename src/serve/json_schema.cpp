@@ -7,6 +7,9 @@
 #include <unordered_map>
 
 #include "base/text.h"
+#include "serve/schema_format.h"
+#include "serve/schema_number.h"
+#include "serve/schema_pattern.h"
 
 namespace lockstep::serve {
 namespace {
@@ -17,6 +20,8 @@ using Kind = GrammarNode::Kind;
 constexpr size_t kMaxSchemaBytes = 256u << 10, kMaxNodes = 20'000, kMaxLeaves = 100'000;
 constexpr int kMaxDepth = 64;
 constexpr uint32_t kMaxLength = 1u << 20;
+constexpr const char* kNumberKeywords[] = {"minimum", "maximum", "exclusiveMinimum",
+                                           "exclusiveMaximum", "multipleOf"};
 
 // Keywords that allow and forbid nothing.
 const std::set<std::string_view>& annotations() {
@@ -26,11 +31,6 @@ const std::set<std::string_view>& annotations() {
                                               "readOnly", "writeOnly",   "definitions"};
   return all;
 }
-
-// What is thrown inside and caught where compiling began.
-struct Refused {
-  std::string message;
-};
 
 class Compiler {
  public:
@@ -49,12 +49,12 @@ class Compiler {
 
  private:
   [[noreturn]] static void refuse(const std::string& place, const std::string& message) {
-    throw Refused{place + ": " + message};
+    throw SchemaRefused{place + ": " + message};
   }
 
   NodeId add(GrammarNode node) {
     if (grammar_.nodes.size() >= kMaxNodes) {
-      throw Refused{fmt::format("the schema is too large: more than {} parts", kMaxNodes)};
+      throw SchemaRefused{fmt::format("the schema is too large: more than {} parts", kMaxNodes)};
     }
     grammar_.nodes.push_back(std::move(node));
     return static_cast<NodeId>(grammar_.nodes.size() - 1);
@@ -249,13 +249,8 @@ class Compiler {
     if (type == "object") return object(schema, place, depth);
     if (type == "array") return array(schema, place, depth);
     if (type == "string") return string(schema, place);
+    if (type == "integer" || type == "number") return number(schema, type == "integer", place);
     check(schema, place, {"type"});
-    if (type == "integer" || type == "number") {
-      GrammarNode node;
-      node.kind = Kind::kNumber;
-      node.integer = type == "integer";
-      return add(std::move(node));
-    }
     if (type == "boolean") return alternatives({literal("true"), literal("false")});
     if (type == "null") return literal("null");
     refuse(place + "/type",
@@ -268,19 +263,24 @@ class Compiler {
       if (type == of) return;
       for (const char* key : keys) schema.erase(key);
     };
-    drop("object", {"properties", "required", "additionalProperties"});
-    drop("array", {"items", "prefixItems", "minItems", "maxItems"});
-    drop("string", {"minLength", "maxLength"});
+    drop("object",
+         {"properties", "required", "additionalProperties", "minProperties", "maxProperties"});
+    drop("array", {"items", "prefixItems", "minItems", "maxItems", "uniqueItems"});
+    drop("string", {"minLength", "maxLength", "pattern", "format"});
+    if (type != "number" && type != "integer") {
+      for (const char* key : kNumberKeywords) schema.erase(key);
+    }
   }
 
+  // Keywords of a type say nothing of other types; an answer of that type is always valid.
   NodeId untyped(const Json& schema, const std::string& place, int depth) {
-    if (schema.contains("properties") || schema.contains("required") ||
-        schema.contains("additionalProperties")) {
+    const auto has = [&](auto&&... keys) { return (schema.contains(keys) || ...); };
+    if (has("properties", "required", "additionalProperties", "minProperties", "maxProperties")) {
       return object(schema, place, depth);
     }
-    if (schema.contains("items") || schema.contains("prefixItems")) {
-      return array(schema, place, depth);
-    }
+    if (has("items", "prefixItems", "minItems", "maxItems")) return array(schema, place, depth);
+    if (has("pattern", "format", "minLength", "maxLength")) return string(schema, place);
+    if (has_number_bounds(schema)) return number(schema, false, place);
     check(schema, place, {});
     return any();
   }
@@ -299,18 +299,99 @@ class Compiler {
     if (node.min > node.max) refuse(place, "the least is more than the most: nothing fits");
   }
 
+  // What `compile` throws, with its place.
+  template <class Compile>
+  static auto placed(const std::string& place, Compile compile) {
+    try {
+      return compile();
+    } catch (SchemaRefused& refused) {
+      const bool begins = refused.message.starts_with('/') || refused.message.starts_with(':');
+      throw SchemaRefused{place + (begins ? "" : ": ") + refused.message};
+    }
+  }
+
+  NodeId automaton(Automaton made) {
+    GrammarNode node;
+    node.kind = Kind::kAutomaton;
+    node.automaton = std::make_shared<const Automaton>(std::move(made));
+    return add(std::move(node));
+  }
+
+  NodeId number(const Json& schema, bool integer, const std::string& place) {
+    check(schema, place,
+          {"type", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+           "multipleOf"});
+    const Json format = schema.value("format", Json("double"));
+    if (format != "int32" && format != "int64" && format != "float" && format != "double") {
+      refuse(place + "/format", "of a number int32, int64, float and double are known");
+    }
+    if (!has_number_bounds(schema) && format != "int32") {
+      GrammarNode node;
+      node.kind = Kind::kNumber;
+      node.integer = integer;
+      return add(std::move(node));
+    }
+    return automaton(placed(place, [&] {
+      NumberBounds bounds = NumberBounds::of(schema, integer);
+      if (format == "int32") bounds.narrow(INT32_MIN, INT32_MAX);
+      return number_automaton(bounds, budget_);
+    }));
+  }
+
   NodeId string(const Json& schema, const std::string& place) {
-    check(schema, place, {"type", "minLength", "maxLength"});
+    check(schema, place, {"type", "minLength", "maxLength", "pattern", "format"});
     GrammarNode node;
     node.kind = Kind::kString;
     node.min = bound(schema, "minLength", 0, place);
     node.max = bound(schema, "maxLength", GrammarNode::kNoMaximum, place);
     check_bounds(node, place);
-    return add(std::move(node));
+    if (!schema.contains("pattern") && !schema.contains("format")) return add(std::move(node));
+    const Json key{schema.value("pattern", Json()), schema.value("format", Json()), node.min,
+                   node.max};
+    if (const auto known = strings_.find(dump_json(key)); known != strings_.end()) {
+      return known->second;
+    }
+    CharDfa dfa;
+    const auto narrow = [&](const CharDfa& by) {
+      dfa = dfa.states.empty() ? by : intersect(dfa, by, budget_);
+    };
+    if (schema.contains("pattern")) narrow(pattern(schema["pattern"], place + "/pattern"));
+    if (schema.contains("format")) narrow(format(schema["format"], place + "/format"));
+    placed(place, [&] {
+      if (node.min > 0 || node.max != GrammarNode::kNoMaximum) {
+        const bool is_bounded = node.max != GrammarNode::kNoMaximum;
+        narrow(dfa_of_length(
+            node.min, is_bounded ? std::optional<uint32_t>(node.max) : std::nullopt, budget_));
+      }
+      if (!trim(dfa)) throw SchemaRefused{"no text fits the pattern, format and lengths together"};
+      node.automaton = std::make_shared<const Automaton>(json_strings(dfa, budget_));
+    });
+    node.kind = Kind::kAutomaton;
+    return strings_[dump_json(key)] = add(std::move(node));
+  }
+
+  CharDfa pattern(const Json& value, const std::string& place) {
+    if (!value.is_string()) refuse(place, "expected a string");
+    return placed(place,
+                  [&] { return dfa_of_pattern(value.get_ref<const std::string&>(), budget_); });
+  }
+
+  CharDfa format(const Json& value, const std::string& place) {
+    if (!value.is_string()) refuse(place, "expected a string");
+    const auto& name = value.get_ref<const std::string&>();
+    const auto known = pattern_of_format(name);
+    if (!known.has_value()) {
+      refuse(place,
+             fmt::format("{} is not known; known are {}", quote_text(name), known_formats()));
+    }
+    return placed(place, [&] { return dfa_of_whole_pattern(*known, budget_); });
   }
 
   NodeId array(const Json& schema, const std::string& place, int depth) {
-    check(schema, place, {"type", "items", "prefixItems", "minItems", "maxItems"});
+    check(schema, place, {"type", "items", "prefixItems", "minItems", "maxItems", "uniqueItems"});
+    if (schema.value("uniqueItems", Json(false)) != false) {
+      refuse(place, "the keyword \"uniqueItems\" is not supported here");
+    }
     GrammarNode node;
     node.kind = Kind::kArray;
     node.min = bound(schema, "minItems", 0, place);
@@ -347,7 +428,9 @@ class Compiler {
   }
 
   NodeId object(const Json& schema, const std::string& place, int depth) {
-    check(schema, place, {"type", "properties", "required", "additionalProperties"});
+    check(schema, place,
+          {"type", "properties", "required", "additionalProperties", "minProperties",
+           "maxProperties"});
     const bool declares = schema.contains("properties") && !schema["properties"].empty();
     if (declares && !schema["properties"].is_object()) {
       refuse(place + "/properties", "expected an object");
@@ -377,6 +460,7 @@ class Compiler {
       }
       add_property(node, name, of_value, true);
     }
+    bound_members(node, schema, place);
     if (node.rest != GrammarNode::kNone) {
       const NodeId name = plain(Kind::kString);
       if (node.properties.empty()) {
@@ -393,6 +477,26 @@ class Compiler {
       node.rest_key = add(std::move(key));
     }
     return add(std::move(node));
+  }
+
+  static void bound_members(GrammarNode& node, const Json& schema, const std::string& place) {
+    node.min = bound(schema, "minProperties", 0, place);
+    node.max = bound(schema, "maxProperties", GrammarNode::kNoMaximum, place);
+    check_bounds(node, place);
+    uint32_t n_required = 0;
+    for (const GrammarNode::Property& property : node.properties) {
+      n_required += property.required ? 1 : 0;
+    }
+    if (n_required > node.max) refuse(place + "/maxProperties", "more are required");
+    if (node.min <= n_required) node.min = 0;
+    if (node.rest == GrammarNode::kNone && node.min > node.properties.size()) {
+      refuse(place + "/minProperties", "more than there are: nothing fits");
+    }
+    // Further members may repeat a name, and then they are one.
+    if (node.rest != GrammarNode::kNone && node.min > 1) {
+      refuse(place + "/minProperties",
+             "above 1 it is supported where all members are declared, or as many are required");
+    }
   }
 
   void add_property(GrammarNode& node, const std::string& name, NodeId of_value, bool required) {
@@ -419,14 +523,16 @@ class Compiler {
       }
     }
     n_leaves_ += leaves.size();
-    if (n_leaves_ > kMaxLeaves) throw Refused{"the schema has too many alternatives"};
-    if (leaves.empty()) throw Refused{"a $ref leads to itself and to nothing else"};
+    if (n_leaves_ > kMaxLeaves) throw SchemaRefused{"the schema has too many alternatives"};
+    if (leaves.empty()) throw SchemaRefused{"a $ref leads to itself and to nothing else"};
     std::sort(leaves.begin(), leaves.end());
     grammar_.nodes[id].items = std::move(leaves);
   }
 
   const Json& document_;
   Grammar grammar_;
+  CompileBudget budget_;
+  std::unordered_map<std::string, NodeId> strings_;  // by pattern, format and lengths
   std::unordered_map<std::string, NodeId> references_;
   NodeId any_ = GrammarNode::kNone, any_object_ = GrammarNode::kNone,
          any_array_ = GrammarNode::kNone;
@@ -442,7 +548,7 @@ Result<Grammar> grammar_of_schema(const Json& schema, const std::string& param) 
   }
   try {
     return Compiler(schema).compile();
-  } catch (const Refused& refused) {
+  } catch (const SchemaRefused& refused) {
     return ApiError{400, fmt::format("{}: {}", param, refused.message), param};
   }
 }

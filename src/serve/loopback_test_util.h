@@ -25,6 +25,7 @@ class Client {
   }
   ~Client() { close(); }
   bool is_open() const { return is_open_; }
+  int descriptor() const { return fd_; }
   void close() {
     if (fd_ >= 0) ::close(fd_);
     fd_ = -1;
@@ -50,9 +51,9 @@ class Client {
     return got;
   }
   /// What is there, after up to a minute; empty when the server closed or nothing came.
-  std::string receive_some() {
+  std::string receive_some(int milliseconds = 60'000) {
     pollfd ready{fd_, POLLIN, 0};
-    if (poll(&ready, 1, 60'000) <= 0) return {};
+    if (poll(&ready, 1, milliseconds) <= 0) return {};
     char buffer[16384];
     const ssize_t n = recv(fd_, buffer, sizeof(buffer), 0);
     return n <= 0 ? std::string() : std::string(buffer, static_cast<size_t>(n));

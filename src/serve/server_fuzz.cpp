@@ -1,16 +1,16 @@
-// Any bytes to a whole server over loopback: as a request, or as the body of one. Every answer is
-// well formed and comes in time, and the server lives on.
+// A whole server over loopback: any bytes as a request or as the body of one, and connections of
+// many nearly right requests. Every answer is well formed and comes in time, the server lives on,
+// and at the end nothing of any request is left.
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
-#include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "base/log.h"
-#include "serve/loopback_test_util.h"
-#include "serve/server.h"
+#include "serve/fuzz_server_test_util.h"
+#include "serve/fuzz_session_test_util.h"
 
 namespace {
 
@@ -19,83 +19,86 @@ using namespace lockstep::serve;
 
 // scripts/fuzz.sh runs in the repository's root.
 constexpr const char* kFolder = "examples/storyteller";
+constexpr int kSessionsAtOnce = 3;
 
-std::unique_ptr<Server> make_server() {
-  set_log_level(LogLevel::kOff);
-  Model model = Model::open(kFolder, Registry());
-  EngineOptions engine;
-  engine.max_batch_size = 2;
-  engine.max_length = 64;
-  engine.cache_tokens = 512;
-  const EnginePlan plan = plan_engine(model, engine);
-  const GenerationDefaults defaults =
-      read_generation_defaults(model.files.folder, model.files.config);
-  PipelineOptions sizes = plan.pipeline;
-  sizes.threads = 1;  // small steps, beside other targets
-  ServedModel served = ServedModel::open(kFolder, "");
-  served.names = {"m"};
-  ServerOptions options;
-  options.http.host = "127.0.0.1";
-  options.http.port = 0;
-  // Short, for what never ends; the time between connecting and sending is this program's own.
-  options.http.header_time = options.http.body_time = std::chrono::milliseconds(300);
-  auto pipeline = std::make_unique<Pipeline>(std::move(model), sizes);
-  return std::make_unique<Server>(
-      std::move(served), std::make_unique<Engine>(std::move(pipeline), plan, defaults), options);
+test::FuzzTally tally;
+test::FuzzServer* server = nullptr;
+
+void require(const std::string& problem) {
+  if (problem.empty()) return;
+  std::fprintf(stderr, "%s\n", problem.c_str());
+  std::abort();
+}
+
+void finish() {
+  require(server->leftovers());
+  std::fprintf(stderr, "server_fuzz: %s; nothing left over\n", tally.text().c_str());
+  delete server;
 }
 
 uint16_t port() {
-  // Lives until the process ends: what runs in it has no end of its own.
-  static Server* const server = [] {
-    Server* made = make_server().release();
-    std::thread([made] { made->run(); }).detach();
-    return made;
-  }();
+  if (server == nullptr) {
+    set_log_level(LogLevel::kOff);
+    server = new test::FuzzServer(kFolder);
+    std::atexit(finish);
+  }
   return server->port();
 }
 
-void require(bool holds) {
-  if (!holds) std::abort();
+void run_bytes(uint8_t kind, const std::string& bytes) {
+  constexpr const char* kRoutes[] = {"/v1/completions", "/v1/chat/completions", "/v1/embeddings",
+                                     "/tokenize", "/detokenize"};
+  ++tally.sessions;
+  ++tally.requests;
+  test::Client client(port());
+  test::AnswerReader reader;
+  if (kind < 5) {
+    client.send(std::string("POST ") + kRoutes[kind] +
+                " HTTP/1.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                "Content-Length: " +
+                std::to_string(bytes.size()) + "\r\n\r\n" + bytes);
+  } else {
+    client.send(bytes);
+    shutdown(client.descriptor(), SHUT_WR);
+  }
+  for (std::string part = client.receive_some(); !part.empty(); part = client.receive_some()) {
+    reader.push(part);
+  }
+  reader.close(kind == 5);
+  bool any = false;
+  while (reader.next()) {
+    any = true;
+    ++tally.answers;
+  }
+  require(reader.problem);
+  if (kind < 5 && !any) require("no answer");
 }
 
-void check_answer(std::string_view got) {
-  if (got.empty()) return;
-  require(got.starts_with("HTTP/1.1 "));
-  const size_t end = got.find("\r\n\r\n");
-  require(end != got.npos);
-  const std::string_view head = got.substr(0, end), rest = got.substr(end + 4);
-  if (head.find("content-type: application/json") == head.npos) return;
-  const size_t at = head.find("content-length: ");
-  require(at != head.npos);
-  const size_t length = std::stoul(std::string(head.substr(at + 16, 20)));
-  if (rest.size() >= length) require(length == 0 || nlohmann::json::accept(rest.substr(0, length)));
+void run_sessions(const uint8_t* data, size_t size) {
+  std::vector<std::thread> threads;
+  std::vector<std::string> problems(kSessionsAtOnce);
+  const uint16_t at = port();
+  for (int i = 0; i < kSessionsAtOnce; ++i) {
+    threads.emplace_back([=, &problems] {
+      // The first follows the fuzzer's bytes; the others draw numbers that these seed.
+      std::vector<uint8_t> own(data, data + size);
+      own.push_back(static_cast<uint8_t>(i));
+      test::Choices choices(own.data(), own.size(), i > 0);
+      problems[static_cast<size_t>(i)] = test::FuzzSession(at, choices, tally).run();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& problem : problems) require(problem);
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
-  constexpr const char* kRoutes[] = {"/v1/completions", "/v1/chat/completions", "/v1/embeddings",
-                                     "/tokenize", "/detokenize"};
-  const std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  test::Client client(port());
-  require(client.is_open());
-  const uint8_t kind = data[0] % 6;
-  if (kind < 5) {
-    client.send(std::string("POST ") + kRoutes[kind] +
-                " HTTP/1.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
-                "Content-Length: " +
-                std::to_string(bytes.size()) + "\r\n\r\n" + bytes);
-    std::string got;
-    for (std::string part = client.receive_some(); !part.empty(); part = client.receive_some()) {
-      got += part;
-    }
-    require(!got.empty());
-    check_answer(got);
+  if (data[0] >= 0x80) {
+    run_sessions(data + 1, size - 1);
   } else {
-    client.send(bytes);
-    const std::string got = client.receive_until("\r\n\r\n");
-    if (got.find("<timeout>") == got.npos) check_answer(got);
+    run_bytes(data[0] % 6, std::string(reinterpret_cast<const char*>(data) + 1, size - 1));
   }
   return 0;
 }

@@ -209,5 +209,15 @@ TEST_F(ServerTest, StreamsEndWithDone) {
   EXPECT_NE(got.find("\"index\":1"), std::string::npos);
 }
 
+// What a client asks for that cannot be is the client's fault.
+TEST_F(ServerTest, ParametersThatForbidEveryTokenAreABadRequest) {
+  Json body{{"prompt", {1, 2}}, {"allowed_token_ids", {5, 6}}};
+  body["structured_outputs"]["choice"] = {"yes", "no"};
+  const Json answer = ask("/v1/completions", body, 400);
+  EXPECT_NE(answer["error"]["message"].get<std::string>().find("forbid every token"),
+            std::string::npos);
+  EXPECT_EQ(answer["error"]["type"], "BadRequestError");
+}
+
 }  // namespace
 }  // namespace lockstep::serve

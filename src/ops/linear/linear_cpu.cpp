@@ -74,20 +74,22 @@ void few_rows(const LinearArgs& args, ThreadPool& pool) {
   const int64_t padded = round_up(args.k, lanes);
   const int64_t x_stride = padded + 16;  // rows a power of two apart would share cache sets
   constexpr int kCols = 4;
-  const int64_t grain = round_up(1 + 16384 / (args.k * args.n_rows + 1), kCols);
-  pool.parallel_for(args.n, grain, [&](int64_t begin, int64_t end, int worker) HWY_ATTR {
-    float* x = static_cast<float*>(
-        pool.scratch(worker, static_cast<size_t>(args.n_rows * x_stride) * sizeof(float)));
-    for (int64_t r = 0; r < args.n_rows; ++r) {
-      widen(static_cast<const T*>(args.x) + r * args.k, static_cast<size_t>(args.k),
-            x + r * x_stride, static_cast<size_t>(padded));
-    }
-    int64_t n = begin;
-    for (; n + kCols <= end; n += kCols) {
-      few_rows_columns<kCols, T, TW>(args, x, static_cast<size_t>(x_stride), n);
-    }
-    for (; n < end; ++n) few_rows_columns<1, T, TW>(args, x, static_cast<size_t>(x_stride), n);
-  });
+  const int64_t grain = 1 + 16384 / (args.k * args.n_rows + 1) / kCols;
+  pool.parallel_for(
+      (args.n + kCols - 1) / kCols, grain, [&](int64_t begin, int64_t end, int worker) HWY_ATTR {
+        float* x = static_cast<float*>(
+            pool.scratch(worker, static_cast<size_t>(args.n_rows * x_stride) * sizeof(float)));
+        for (int64_t r = 0; r < args.n_rows; ++r) {
+          widen(static_cast<const T*>(args.x) + r * args.k, static_cast<size_t>(args.k),
+                x + r * x_stride, static_cast<size_t>(padded));
+        }
+        int64_t n = begin * kCols;
+        const int64_t last = std::min(end * kCols, args.n);
+        for (; n + kCols <= last; n += kCols) {
+          few_rows_columns<kCols, T, TW>(args, x, static_cast<size_t>(x_stride), n);
+        }
+        for (; n < last; ++n) few_rows_columns<1, T, TW>(args, x, static_cast<size_t>(x_stride), n);
+      });
 }
 
 /// One task of the many-rows way: kPanelRows rows by kPanelColumns columns.

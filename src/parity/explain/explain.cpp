@@ -30,12 +30,12 @@ struct Guilty {
 // One port in one dtype: its isolated values, and the runs as they are needed.
 class Port {
  public:
-  Port(Pipeline& pipeline, const Recording& reference)
-      : pipeline_(pipeline),
+  Port(const IsolatedPort& port, const Recording& reference)
+      : pipeline_(*port.pipeline),
         reference_(reference),
-        report_(isolate(pipeline, reference)),
-        misfits_(misfits(pipeline.graph(), reference)),
-        facts_(pipeline, reference) {}
+        report_(port.report),
+        misfits_(misfits(pipeline_.graph(), reference)),
+        facts_(pipeline_, reference) {}
 
   const IsolateReport& report() const { return report_; }
   Pipeline& pipeline() { return pipeline_; }
@@ -91,7 +91,7 @@ class Port {
 
   Pipeline& pipeline_;
   const Recording& reference_;
-  IsolateReport report_;
+  const IsolateReport& report_;
   std::set<std::string> misfits_;
   PortFacts facts_;
   std::map<std::string, std::unique_ptr<RunReplay>> replays_;
@@ -154,6 +154,20 @@ Fault new_fault(const Guilty& guilty, SiteJudgement judgement) {
   return fault;
 }
 
+// Whether a step reads a cache that an earlier run filled with what `fault` left out: its layer's
+// keys as they were never rotated, say. The step itself need not be wrong.
+bool is_left_in_cache(const Fault& fault, const GraphSite& site) {
+  const bool is_decided = fault.judgement.verdict != CauseVerdict::kUndecided;
+  if (!is_decided || fault.ops != "nothing" || site.phase != Phase::kDecode) return false;
+  const auto reads_cache = [](const SiteStep& step) {
+    return std::ranges::any_of(step.operands, [](const Operand& operand) {
+      return operand.kind == Operand::Kind::kCache;
+    });
+  };
+  return dissect(fault.path).layer == site.geometry.layer &&
+         std::ranges::any_of(site.steps, reads_cache);
+}
+
 // One port's faults, added to those that another dtype has shown.
 void find_faults(Port& port, ExplainReport& report) {
   std::set<std::string> known;
@@ -169,7 +183,8 @@ void find_faults(Port& port, ExplainReport& report) {
     }
     const std::string kind = kind_of(*guilty.judged);
     const auto same = std::ranges::find_if(report.faults, [&](const Fault& fault) {
-      return may_be_one(fault, kind, *guilty.judged) && is_explained_alike(fault, *site);
+      return is_left_in_cache(fault, *site) ||
+             (may_be_one(fault, kind, *guilty.judged) && is_explained_alike(fault, *site));
     });
     if (same != report.faults.end()) {
       add_site(*same, guilty);
@@ -182,30 +197,40 @@ void find_faults(Port& port, ExplainReport& report) {
 
 }  // namespace
 
-ExplainReport explain(const std::vector<Pipeline*>& pipelines, const Recording& reference,
+ExplainReport explain(const std::vector<IsolatedPort>& ports, const Recording& reference,
                       const ExplainOptions& options) {
   ExplainReport report;
-  std::vector<Pipeline*> ordered = pipelines;
-  std::ranges::stable_sort(ordered, {}, [](const Pipeline* pipeline) {
-    return pipeline->graph().activation_dtype != DType::kFloat32;
+  std::vector<const IsolatedPort*> ordered;
+  for (const IsolatedPort& port : ports) ordered.push_back(&port);
+  std::ranges::stable_sort(ordered, {}, [](const IsolatedPort* port) {
+    return port->pipeline->graph().activation_dtype != DType::kFloat32;
   });
-  for (Pipeline* pipeline : ordered) {
-    Port port(*pipeline, reference);
+  for (const IsolatedPort* isolated : ordered) {
+    Port port(*isolated, reference);
     report.n_values += port.report().taps.size();
     std::ranges::copy(port.report().not_replayed, std::back_inserter(report.not_covered));
     const size_t first = report.faults.size();
     find_faults(port, report);
     if (report.logits_run.empty()) {
       put_right(
-          *pipeline, reference,
+          port.pipeline(), reference,
           [&](const std::string& run) -> RunReplay& { return port.replay(run); }, report);
     }
     for (size_t i = first; i < report.faults.size(); ++i) {
       report.faults[i].source =
-          source_line(options.source_folders, pipeline->graph(), report.faults[i].path);
+          source_line(options.source_folders, port.pipeline().graph(), report.faults[i].path);
     }
   }
   return report;
+}
+
+ExplainReport explain(const std::vector<Pipeline*>& pipelines, const Recording& reference,
+                      const ExplainOptions& options) {
+  std::vector<IsolatedPort> ports;
+  for (Pipeline* pipeline : pipelines) {
+    ports.push_back({pipeline, isolate(*pipeline, reference)});
+  }
+  return explain(ports, reference, options);
 }
 
 }  // namespace lockstep::parity

@@ -46,8 +46,16 @@ struct ExplainOptions {
   std::vector<std::filesystem::path> source_folders;
 };
 
-/// `pipelines` are one port in several dtypes. A fault that float32 shows is judged there alone.
-/// Throws as isolate().
+/// A port in one dtype, and what isolate() says of it.
+struct IsolatedPort {
+  Pipeline* pipeline = nullptr;
+  IsolateReport report;
+};
+
+/// `ports` are one port in several dtypes. A fault that float32 shows is judged there alone.
+ExplainReport explain(const std::vector<IsolatedPort>& ports, const Recording& reference,
+                      const ExplainOptions& options = {});
+/// Isolates them first. Throws as isolate().
 ExplainReport explain(const std::vector<Pipeline*>& pipelines, const Recording& reference,
                       const ExplainOptions& options = {});
 

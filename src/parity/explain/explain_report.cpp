@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "parity/format.h"
 
 namespace lockstep::parity {
 namespace {
@@ -41,19 +42,6 @@ std::string wrapped(const std::string& indent, const std::string& text) {
     begin = end + 1;
   }
   return out + line + "\n";
-}
-
-// "0-3, 5"
-std::string ranges_of(const std::vector<int>& layers) {
-  std::string text;
-  for (size_t i = 0; i < layers.size();) {
-    size_t last = i;
-    while (last + 1 < layers.size() && layers[last + 1] == layers[last] + 1) ++last;
-    text += fmt::format("{}{}", text.empty() ? "" : ", ", layers[i]);
-    if (last > i) text += fmt::format("-{}", layers[last]);
-    i = last + 1;
-  }
-  return text;
 }
 
 std::string evidence(const Candidate& candidate) {

@@ -84,11 +84,26 @@ std::vector<Finding> style_of(const Site& site, bool consistent) {
 std::vector<Finding> rotation_style(const Site& site) { return style_of(site, true); }
 std::vector<Finding> style_for_tables(const Site& site) { return style_of(site, false); }
 
+// As YaRN has it: given, 0.1 m ln(s) + 1, or the ratio of two of these.
 std::vector<Finding> rotation_factor(const Site& site) {
+  const auto number = [&](const char* key) -> std::optional<double> {
+    if (const auto value = site.config_number(std::string("rope_parameters.") + key)) return value;
+    return site.config_number(std::string("rope_scaling.") + key);
+  };
+  Choices choices =
+      joined({{1.0, "none"}},
+             config_choices(site, {"rope_parameters.attention_factor",
+                                   "rope_scaling.attention_factor", "rope_scaling.mscale"}));
+  const std::optional<double> factor = number("factor");
+  if (factor && *factor > 1) {
+    const auto yarn = [&](double m) { return 0.1 * m * std::log(*factor) + 1; };
+    const double m = number("mscale").value_or(1), all = number("mscale_all_dim").value_or(1);
+    choices.push_back({yarn(1), "0.1 ln(factor) + 1"});
+    choices.push_back({yarn(m), "0.1 mscale ln(factor) + 1"});
+    choices.push_back({yarn(m) / yarn(all), "of mscale over of mscale_all_dim"});
+  }
   return try_attr(site, "rotary_embedding", "attention_scaling", "factor on cosines and sines",
-                  joined({{1.0, "none"}}, config_choices(site, {"rope_parameters.attention_factor",
-                                                                "rope_scaling.attention_factor",
-                                                                "rope_scaling.mscale"})));
+                  choices);
 }
 
 std::vector<Finding> table_layout(const Site& site) {

@@ -245,12 +245,12 @@ std::vector<Finding> gate_up_exchanged(const Site& site) {
 }
 
 // Positions and ids as integers: off by a constant.
-Forms moved_by(const Array& values, std::initializer_list<int> by, double most) {
+Forms moved_by(const Array& values, std::initializer_list<int> by, double least, double most) {
   Forms forms;
   for (const int n : by) {
     Array moved = map(values, [n](double x) { return x + n; });
-    const bool is_valid =
-        std::ranges::all_of(moved.values, [most](double x) { return x >= 0 && x <= most; });
+    const bool is_valid = std::ranges::all_of(
+        moved.values, [least, most](double x) { return x >= least && x <= most; });
     if (is_valid) forms.push_back({fmt::format("positions {:+}", n), std::move(moved)});
   }
   return forms;
@@ -263,7 +263,7 @@ constexpr std::initializer_list<int> kOffsets = {
 std::vector<Finding> rotation_offset(const Site& site) {
   return try_forms(site, "rotary_embedding", "positions",
                    [](const Site&, const SiteStep&, const Array& positions) {
-                     return moved_by(positions, kOffsets, 1e6);
+                     return moved_by(positions, kOffsets, -1e6, 1e6);
                    });
 }
 
@@ -293,7 +293,7 @@ std::vector<Finding> learned_offset(const Site& site) {
         if (is_token_embedding(step)) return {};
         const Operand* weight = step.operand("weight");
         const double most = weight == nullptr ? 1e9 : static_cast<double>(weight->shape[0]) - 1;
-        return moved_by(ids, {1, -1, 2, -2, 3, 4, 5}, most);
+        return moved_by(ids, {1, -1, 2, -2, 3, 4, 5}, 0, most);
       });
 }
 
@@ -480,6 +480,36 @@ std::vector<Finding> normed_rounding(const Site& site) {
   return best_of(std::move(found));
 }
 
+// The weight's product times a factor, the bias apart.
+std::vector<Finding> weight_factor(const Site& site) {
+  const SiteStep* step = site.only("linear");
+  const Array* bias = step == nullptr ? nullptr : site.operand(*step, "bias");
+  if (bias == nullptr || !site.is_sound_right()) return {};
+  Array port = site.port, reference = reshaped(site.reference, site.port.shape);
+  double dot = 0, norm = 0;
+  for (int64_t i = 0; i < port.elements(); ++i) {
+    const auto at = static_cast<size_t>(i);
+    const double b = bias->values[static_cast<size_t>(i % port.width())];
+    dot += (port.values[at] - b) * (reference.values[at] - b);
+    norm += (reference.values[at] - b) * (reference.values[at] - b);
+  }
+  if (norm == 0) return {};
+  const double factor = dot / norm;
+  Array wrong = reference;
+  for (int64_t i = 0; i < wrong.elements(); ++i) {
+    const double b = bias->values[static_cast<size_t>(i % wrong.width())];
+    double& y = wrong.values[static_cast<size_t>(i)];
+    y = factor * (y - b) + b;
+  }
+  Finding finding;
+  finding.what =
+      fmt::format("the product is {:.6g} times the reference's, the bias is not", factor);
+  finding.change = fmt::format("in {}: the weight without the factor {:.6g}", site.path, factor);
+  finding.measured = {{"factor of the weight", fmt::format("{:.6g}", factor), "1"}};
+  finding.n_fitted = 1;
+  return {with_errors(site, std::move(finding), wrong, reference)};
+}
+
 // Row `to` of a paged cache [pages, heads, page size, width] becomes row `from`.
 Array overwritten(const Array& cache, int64_t to, int64_t from) {
   Array changed = cache;
@@ -550,6 +580,7 @@ std::vector<Cause> form_causes() {
       {"rotary_precision", 11, "precision of rotary angles", "", "rotary_embedding", "rotary_emb",
        table_precision},
       {"norm_rounding", 37, "where the norm rounds", "", "rms_norm", "", normed_rounding},
+      {"weight_scaled", 56, "scale of the weight", "", "linear", "", weight_factor},
       {"cache_rows", 62, "rows of the cache", "", "attention", "", cache_rows},
   };
 }

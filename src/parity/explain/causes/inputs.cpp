@@ -3,17 +3,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
+#include <numeric>
+#include <span>
 #include <string>
+#include <tuple>
 
 #include "parity/anatomy.h"
 #include "parity/explain/causes/causes.h"
 #include "parity/explain/causes/repair.h"
+#include "parity/explain/edit.h"
 
 namespace lockstep::parity {
 namespace {
 
 constexpr size_t kMostCandidates = 200;
+constexpr int64_t kMostPieces = 128;
 
 // What an op reads, and what it would read instead.
 struct Wire {
@@ -137,7 +143,8 @@ std::vector<Finding> exchange(const Site& site, const SiteStep& step, size_t a, 
   if (step.op == "elementwise" && step.attrs.get_string("fn", "") != "sub") return {};
   const Operand &first = step.operands[a], &second = step.operands[b];
   const Array *x = site.value(first), *y = site.value(second);
-  const bool is_same_kind = first.shape == second.shape && first.name != second.name;
+  const auto identity = [](const Operand& o) { return std::tie(o.kind, o.name, o.step, o.output); };
+  const bool is_same_kind = first.shape == second.shape && identity(first) != identity(second);
   if (x == nullptr || y == nullptr || !is_same_kind) return {};
   Change change;
   change.given = {{step.node, a, *y}, {step.node, b, *x}};
@@ -181,6 +188,112 @@ std::vector<Finding> exchanged_tables(const Site& site) {
                    [](const Operand& a, const Operand& b) { return is_table(a) && is_table(b); });
 }
 
+// A norm and a rotation in the other order.
+std::vector<Finding> norm_order(const Site& site) {
+  if (site.steps.size() != 2 || site.is_sound_right()) return {};
+  const SiteStep &first = site.steps[0], &second = site.steps[1];
+  const auto is_norm_op = [](const SiteStep& step) {
+    return step.op == "rms_norm" || step.op == "layer_norm";
+  };
+  const bool is_pair =
+      (first.op == "rope" && is_norm_op(second)) || (is_norm_op(first) && second.op == "rope");
+  if (!is_pair || second.operands[0].step != 0) return {};
+  Change change;
+  change.graph = [a = first.node, b = second.node](Graph& part) {
+    Node &early = part.nodes[a], &late = part.nodes[b];
+    std::swap(early.op, late.op);
+    std::swap(early.attrs, late.attrs);
+    const ValueId x = early.inputs[0], between = late.inputs[0];
+    std::swap(early.inputs, late.inputs);
+    early.inputs[0] = x;
+    late.inputs[0] = between;
+  };
+  Finding finding;
+  finding.what = fmt::format("{} comes before {}, in the reference behind it", first.op, second.op);
+  finding.change = fmt::format("in {}: {} first, then {}", site.path, second.op, first.op);
+  finding.measured = {{"order", first.op + ", " + second.op, second.op + ", " + first.op}};
+  return try_change(site, std::move(change), std::move(finding));
+}
+
+// Of a sum, one part times a gate of one number a token.
+std::vector<Finding> gated_part(const Site& site) {
+  const SiteStep* step = site.only("elementwise");
+  if (step == nullptr || step->operands.size() != 2) return {};
+  const Array *a = site.value(step->operands[0]), *b = site.value(step->operands[1]);
+  if (a == nullptr || b == nullptr || a->elements() != b->elements()) return {};
+  std::vector<Finding> found;
+  for (const std::string& path : site.tap_paths()) {
+    const Array* gate = is_near(site, path) ? site.tap(path) : nullptr;
+    if (gate == nullptr || gate->elements() != a->rows() || gate->width() != 1) continue;
+    for (const size_t part : {0, 1}) {
+      Array gated = part == 0 ? *a : *b;
+      for (int64_t r = 0; r < gated.rows(); ++r) {
+        const double open = 1 / (1 + std::exp(-gate->values[static_cast<size_t>(r)]));
+        for (int64_t i = 0; i < gated.width(); ++i) gated.row(r)[i] *= open;
+      }
+      Change change;
+      change.given = {{step->node, part, std::move(gated)}};
+      Finding finding;
+      finding.what =
+          fmt::format("the reference multiplies {} by the sigmoid of {}, the port does not",
+                      step->operands[part].name, path);
+      finding.change = fmt::format("in {}: multiply by the sigmoid of {}", site.path, path);
+      finding.measured = {{"gate", "none", path}};
+      for (Finding& f : try_change(site, std::move(change), std::move(finding))) {
+        found.push_back(std::move(f));
+      }
+    }
+  }
+  return best_of(std::move(found));
+}
+
+// Pieces of a fused value: two of them in each other's place, or one from elsewhere.
+std::vector<Finding> split_order(const Site& site) {
+  const auto bounds_of = [](const SiteStep& step) {
+    const std::span<const int64_t> all = step.attrs.get_ints("bounds");
+    return std::vector<int64_t>(all.begin(), all.end());
+  };
+  std::vector<Finding> found;
+  const auto attempt = [&](std::vector<std::pair<uint32_t, std::vector<int64_t>>> edits,
+                           const SiteStep& step) {
+    Finding finding;
+    const std::vector<int64_t> now = bounds_of(step), then = edits.front().second;
+    finding.what =
+        fmt::format("the piece is taken from {}, in the reference from {}", now[0], then[0]);
+    finding.change = fmt::format("in {}: slice from {}", site.path, then[0]);
+    finding.measured = {{"begin", std::to_string(now[0]), std::to_string(then[0])}};
+    Change change;
+    change.graph = [edits = std::move(edits)](Graph& part) {
+      for (const auto& [node, bounds] : edits) set_attr(part, node, "bounds", bounds);
+    };
+    for (Finding& f : try_change(site, std::move(change), std::move(finding))) {
+      found.push_back(std::move(f));
+    }
+  };
+  for (const SiteStep& step : site.steps) {
+    if (step.op != "slice" || site.is_sound_right()) continue;
+    const std::vector<int64_t> now = bounds_of(step);
+    int64_t unit = 0;
+    for (const int64_t bound : now) unit = std::gcd(unit, bound);
+    const int64_t dim =
+        step.attrs.get_int("dim", static_cast<int64_t>(step.operands[0].shape.size()) - 1);
+    const int64_t size = step.operands[0].shape[static_cast<size_t>(dim)];
+    for (int64_t by = -size; unit > 0 && size / unit <= kMostPieces && by <= size; by += unit) {
+      std::vector<int64_t> moved = now;
+      for (int64_t& bound : moved) bound += by;
+      if (by != 0 && moved.front() >= 0 && moved.back() <= size)
+        attempt({{step.node, moved}}, step);
+    }
+    for (const SiteStep& other : site.steps) {
+      const bool is_pair = other.op == "slice" && other.node > step.node &&
+                           other.operands[0].name == step.operands[0].name &&
+                           other.operands[0].step == step.operands[0].step;
+      if (is_pair) attempt({{step.node, bounds_of(other)}, {other.node, now}}, step);
+    }
+  }
+  return best_of(std::move(found));
+}
+
 // A value that the port has under another's name: nothing is computed in between.
 std::vector<Finding> handed_on(const Site& site, bool (*is_kind)(const Site&)) {
   if (!site.steps.empty() || site.handed_on.empty() || !is_kind(site)) return {};
@@ -200,8 +313,11 @@ bool leaves_activation(const Site& site) {
   return contains(last_name(site.path), "act") || contains(site.module_class, "Activation");
 }
 bool leaves_table(const Site& site) { return contains(site.handed_on, "rotary"); }
+// The outcome of a layer, or of its last block, from another layer.
 bool leaves_layer(const Site& site) {
-  return is_layer(site.path) && dissect(site.handed_on).layer != dissect(site.path).layer;
+  const int own = dissect(site.path).layer, other = dissect(site.handed_on).layer;
+  const bool is_outcome = !contains(site.path, ":input") && other >= 0;
+  return own != other && (is_layer(site.path) || is_outcome);
 }
 bool leaves_sum(const Site& site) { return is_stream(site.path) && !leaves_layer(site); }
 bool leaves_rest(const Site& site) {
@@ -237,6 +353,9 @@ std::vector<Cause> input_causes() {
       {"activation", 48, "activation left out", "", "*", "", left_out<leaves_activation>},
       {"gate_left_out", 50, "gate or part left out", "", "*", "", left_out<leaves_rest>},
       {"gate_left_out", 50, "gate or part left out", "", "*", "", other_input},
+      {"norm_order", 33, "order of norm and rotation", "", "rope", "q_norm k_norm", norm_order},
+      {"gate_missing", 50, "gate of one part of a sum", "", "elementwise", "", gated_part},
+      {"split_order", 29, "pieces of a fused projection", "", "slice", "", split_order},
       {"exchanged_inputs", 28, "inputs exchanged", "", "*", "", exchanged_inputs},
       {"exchanged_tables", 75, "cosines and sines exchanged", "", "rope", "", exchanged_tables},
       {"exchanged_tables", 75, "cosines and sines exchanged", "", "*", "", left_out<leaves_table>},

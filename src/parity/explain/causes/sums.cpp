@@ -161,12 +161,12 @@ std::vector<Finding> whole_factor(const Site& site) {
   return {with_errors(site, finding, measure::scaled(site.reference, value), site.reference)};
 }
 
-// The same of what a block adds to the stream: its multiplier.
-std::vector<Finding> block_factor(const Site& site) {
-  if (last_step(site, "linear") == nullptr || site.geometry.layer < 0) return {};
-  std::vector<Finding> found = whole_factor(site);
-  for (Finding& finding : found) finding.n_fitted = 1;
-  return found;
+// The same of anything but an embedding: a multiplier on the way to the stream.
+std::vector<Finding> factor_of_block(const Site& site) {
+  for (const SiteStep& step : site.steps) {
+    if (step.op == "embedding") return {};
+  }
+  return whole_factor(site);
 }
 
 // A root of a width as bfloat16 holds it: 55.5 for 55.4256.
@@ -388,8 +388,8 @@ std::vector<Cause> sum_causes() {
       {"gate_missing", 50, "a product on one side alone", "", "elementwise", "", gate_missing},
       {"rounded_root", 42, "rounding of the embeddings' scale", "", "embedding elementwise", "",
        rounded_root},
-      {"whole_factor", 42, "a factor of the whole value", "", "*", "", whole_factor},
-      {"residual_multiplier", 41, "multiplier of a block", "", "linear", "", block_factor},
+      {"whole_factor", 42, "a factor of the whole value", "", "embedding", "", whole_factor},
+      {"block_factor", 41, "a factor of the whole value", "", "*", "", factor_of_block},
       {"token_factor", 50, "a factor of each token", "", "*", "", token_factor},
       {"rows_of_head", 76, "tokens in other rows", "", "*", "", shifted_tokens},
       {"another_value", 69, "another value in its place", "", "*", "", another_value},

@@ -158,23 +158,24 @@ Told tell(const Site& site, const Weight& weight) {
   return {};
 }
 
+// All wrong weights of the chain put right at once: one mistake takes weight and bias together.
 std::vector<Finding> held_instead(const Site& site, std::initializer_list<Held> kinds) {
-  std::vector<Finding> found;
-  for (const Weight& weight : wrong_weights(site)) {
+  const std::vector<Weight> wrong = wrong_weights(site);
+  Change change;
+  for (const Weight& weight : wrong) {
+    change.weights.emplace(weight.operand->name, reshaped(*weight.right, weight.held->shape));
+  }
+  for (const Weight& weight : wrong) {
     const Told told = tell(site, weight);
     if (std::ranges::find(kinds, told.held) == kinds.end()) continue;
-    Change change;
-    change.weights.emplace(weight.operand->name, reshaped(*weight.right, weight.held->shape));
     Finding finding;
     finding.what = fmt::format("{} holds {}, the reference has {}", weight.operand->name, told.what,
                                weight.stored);
     finding.change = fmt::format("load {} from {}", weight.operand->name, weight.stored);
     finding.measured = {{weight.operand->name, told.what, weight.stored}};
-    for (Finding& f : try_change(site, std::move(change), std::move(finding))) {
-      found.push_back(std::move(f));
-    }
+    return try_change(site, change, std::move(finding));
   }
-  return best_of(std::move(found));
+  return {};
 }
 
 template <Held... kKinds>
