@@ -196,8 +196,8 @@ TEST(FormulaCauses, Projections) {
     return site;
   };
   EXPECT_EQ(named(site_with(measure::sum(sound, b))), "projection_bias");
-  const Array half = measure::product(measure::column_range(x, 0, 16),
-                                      measure::column_range(w, 0, 16));
+  const Array half =
+      measure::product(measure::column_range(x, 0, 16), measure::column_range(w, 0, 16));
   EXPECT_EQ(named(site_with(measure::sum(half, b))), "partial_sum");
   EXPECT_EQ(named(site_with(measure::scaled(measure::sum(half, half), 0.7))), "undecided");
   Array squashed = sound;

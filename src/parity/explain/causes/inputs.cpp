@@ -139,6 +139,8 @@ std::vector<Finding> other_input(const Site& site) {
 
 // Two inputs of one op, each in the place of the other.
 std::vector<Finding> exchange(const Site& site, const SiteStep& step, size_t a, size_t b) {
+  // A sum or a product is the same either way.
+  if (step.op == "elementwise" && step.attrs.get_string("fn", "") != "sub") return {};
   const Operand &first = step.operands[a], &second = step.operands[b];
   const Array *x = site.value(first), *y = site.value(second);
   const auto identity = [](const Operand& o) { return std::tie(o.kind, o.name, o.step, o.output); };
