@@ -1,5 +1,6 @@
 // Causes that are one constant of one op: the reference's comes from config.json or is one of the
 // few that references use.
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -74,9 +75,10 @@ bool is_consistent(const Site& site, const SiteStep& step) {
 }
 
 std::vector<Finding> style_of(const Site& site, bool consistent) {
-  for (const SiteStep& step : site.steps) {
-    if (step.op == "rope" && is_consistent(site, step) != consistent) return {};
-  }
+  const bool all_consistent = std::ranges::all_of(site.steps, [&](const SiteStep& step) {
+    return step.op != "rope" || is_consistent(site, step);
+  });
+  if (all_consistent != consistent) return {};
   return try_attr(site, "rope", "style", "rotary pairing",
                   texts({"half", "interleaved", "interleaved_by_half", "interleaved_to_half"}));
 }
