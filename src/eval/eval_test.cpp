@@ -98,8 +98,9 @@ TEST_F(EvalTest, FormatsOfTheTasks) {
   EXPECT_EQ(final_number(gsm8k.items[0].answer), "1004");
 
   const Item mmlu =
-      read("mmlu",
-           R"({"question":"Q","subject":"high_school_physics","choices":["a","b","c","d"],"answer":"C"})")
+      read(
+          "mmlu",
+          R"({"question":"Q","subject":"high_school_physics","choices":["a","b","c","d"],"answer":"C"})")
           .items[0];
   EXPECT_EQ(mmlu.choices[2].context,
             "The following are multiple choice questions (with answers) about high school "
@@ -108,8 +109,9 @@ TEST_F(EvalTest, FormatsOfTheTasks) {
   EXPECT_EQ(mmlu.right, std::vector<size_t>{2});
 
   const Item swag =
-      read("hellaswag",
-           R"({"activity_label":"Ski","ctx_a":"He [x] goes.","ctx_b":"THE end","endings":["up [title] on","é"],"label":"1"})")
+      read(
+          "hellaswag",
+          R"({"activity_label":"Ski","ctx_a":"He [x] goes.","ctx_b":"THE end","endings":["up [title] on","é"],"label":"1"})")
           .items[0];
   EXPECT_EQ(swag.choices[0].context, "Ski: He goes. The end");
   EXPECT_EQ(swag.choices[0].continuation, " up. on");
@@ -123,8 +125,9 @@ TEST_F(EvalTest, FormatsOfTheTasks) {
   EXPECT_EQ(arc.right, std::vector<size_t>{1});
 
   const Item wino =
-      read("winogrande",
-           R"({"sentence":"Ann met Eve, and _ was glad.","option1":"Ann","option2":"Eve","answer":"2"})")
+      read(
+          "winogrande",
+          R"({"sentence":"Ann met Eve, and _ was glad.","option1":"Ann","option2":"Eve","answer":"2"})")
           .items[0];
   EXPECT_EQ(wino.choices[1].context, "Ann met Eve, and Eve");
   EXPECT_EQ(wino.choices[1].continuation, " was glad.");
@@ -136,8 +139,9 @@ TEST_F(EvalTest, FormatsOfTheTasks) {
   EXPECT_NEAR(truth.chance, 2.0 / 3, 1e-12);
 
   const Item gpqa =
-      read("gpqa",
-           R"({"Question":"Q","Correct Answer":"r","Incorrect Answer 1":"x","Incorrect Answer 2":"y","Incorrect Answer 3":"z"})")
+      read(
+          "gpqa",
+          R"({"Question":"Q","Correct Answer":"r","Incorrect Answer 1":"x","Incorrect Answer 2":"y","Incorrect Answer 3":"z"})")
           .items[0];
   const std::string letter = gpqa.choices[gpqa.right[0]].continuation.substr(1);
   EXPECT_NE(gpqa.choices[0].context.find("\n" + letter + ". r"), std::string::npos);
@@ -164,7 +168,8 @@ TEST_F(EvalTest, ARowThatIsNoneIsNamed) {
 }
 
 TEST_F(EvalTest, NamesInTextsAreNoFormat) {
-  const Task task = read("hellaswag", R"({"ctx":"{answer} is","endings":["{question}","b"],"label":0})");
+  const Task task =
+      read("hellaswag", R"({"ctx":"{answer} is","endings":["{question}","b"],"label":0})");
   EXPECT_EQ(task.items[0].choices[0].context, "{answer} is");
   EXPECT_EQ(task.items[0].choices[0].continuation, " {question}");
 }

@@ -67,7 +67,9 @@ TEST(Mutants, ATenthIsFoundAndNamed) {
   for (const Outcome& outcome : outcomes) {
     EXPECT_EQ(outcome.error, "") << text_of(outcome);
     // No fault of another kind may get a name of the catalogue.
-    if (outcome.is_unknown()) EXPECT_TRUE(outcome.misnamed.empty()) << text_of(outcome);
+    if (outcome.is_unknown()) {
+      EXPECT_TRUE(outcome.misnamed.empty()) << text_of(outcome);
+    }
     const bool is_right = outcome.operator_found() && outcome.cause_named();
     if (outcome.applies && !outcome.is_under_floor && !is_right) misses += text_of(outcome) + "\n";
   }

@@ -56,7 +56,9 @@ class GraphSite : public Site {
   const Array* stored(const std::string& name) const override { return facts_.stored(name); }
   std::vector<std::string> stored_names() const override;
   int64_t stored_size(const std::string& name) const override;
-  const Array* weight(const std::string& path) const override { return facts_.weight(path); }
+  const Array* weight(const std::string& weight_path) const override {
+    return facts_.weight(weight_path);
+  }
   std::vector<std::string> weight_paths() const override;
   std::optional<double> config_number(std::string_view key) const override;
   std::optional<std::string> config_text(std::string_view key) const override;
