@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
+#include <map>
 
 #include "score.h"
 
@@ -24,20 +26,31 @@ bool lists(const std::string& list, std::string_view word) {
 
 Choice parse(int argc, char** argv) {
   Choice choice;
+  const std::map<std::string_view, std::string*> texts = {{"--fixtures", &choice.fixtures},
+                                                          {"--kinds", &choice.kinds},
+                                                          {"--table", &choice.table},
+                                                          {"--commit", &choice.commit}};
+  const std::map<std::string_view, int*> numbers = {{"--seeds", &choice.seeds},
+                                                    {"--magnitude", &choice.magnitude},
+                                                    {"--seed", &choice.seed},
+                                                    {"--tenth", &choice.tenth},
+                                                    {"--triples", &choice.triples}};
   for (int i = 1; i < argc; ++i) {
     const std::string_view flag = argv[i];
-    choice.verbose |= flag == "--verbose";
-    if (i + 1 == argc) break;
-    const std::string value = argv[i + 1];
-    if (flag == "--fixtures") choice.fixtures = value;
-    if (flag == "--kinds") choice.kinds = value;
-    if (flag == "--table") choice.table = value;
-    if (flag == "--commit") choice.commit = value;
-    if (flag == "--seeds") choice.seeds = std::stoi(value);
-    if (flag == "--magnitude") choice.magnitude = std::stoi(value);
-    if (flag == "--seed") choice.seed = std::stoi(value);
-    if (flag == "--tenth") choice.tenth = std::stoi(value);
-    if (flag == "--triples") choice.triples = std::stoi(value);
+    const bool has_value = i + 1 < argc;
+    if (flag == "--verbose") {
+      choice.verbose = true;
+    } else if (const auto text = texts.find(flag); text != texts.end() && has_value) {
+      *text->second = argv[++i];
+    } else if (const auto number = numbers.find(flag); number != numbers.end() && has_value) {
+      *number->second = std::stoi(argv[++i]);
+    } else {
+      fmt::print(stderr,
+                 "usage: lockstep_mutants [--fixtures a,b] [--kinds a,b] [--magnitude 0..2] "
+                 "[--seed N]\n  [--seeds N] [--tenth SEED] [--triples N] [--table F --commit C] "
+                 "[--verbose]\n");
+      std::exit(2);
+    }
   }
   return choice;
 }
