@@ -41,6 +41,27 @@ TEST(ExplainCommandTest, NamesCauseChangeAndLineOfAPortsFault) {
   EXPECT_NE(place.find("llama.h:"), std::string::npos) << place << ", the fault is in " << line;
 }
 
+// The layer's forward() is inherited: the line is the SDK's, in no other architecture's file.
+TEST(ExplainCommandTest, TheLineOfAnInheritedCall) {
+  TempDir temp;
+  const std::filesystem::path model = temp.path() / "model";
+  std::filesystem::copy(fixture("storyteller"), model);
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(model / "config.json"));
+  config["rms_norm_eps"] = 1e-2;
+  write_text(model / "config.json", config.dump());
+  const Outcome outcome =
+      run_lockstep("explain '" + model.string() + "' --reference '" +
+                       (fixture("storyteller") / "golden").string() + "' --dtype float32 --json",
+                   "2>/dev/null");
+  ASSERT_EQ(outcome.status, 1) << outcome.text;
+  for (const nlohmann::json& fault : nlohmann::json::parse(outcome.text)["findings"]) {
+    const std::string place = fault["source"];
+    EXPECT_TRUE(place.find("nn/decoder.h:") != std::string::npos ||
+                place.find("archs/llama.h:") != std::string::npos)
+        << place;
+  }
+}
+
 TEST(ExplainCommandTest, SoundPortHasNothingToExplain) {
   const std::string model = fixture("storyteller").string();
   const Outcome outcome =

@@ -97,6 +97,38 @@ std::string find_in(const Source& source, size_t begin, size_t end,
   return "";
 }
 
+// As a word of its own, not as the end of a longer name.
+bool mentions(const Source& source, const std::string& text) {
+  return std::ranges::any_of(source.lines, [&](const std::string& line) {
+    const size_t at = line.find(text);
+    if (at == std::string::npos) return false;
+    const char before = at == 0 ? ' ' : line[at - 1];
+    return std::isalnum(static_cast<unsigned char>(before)) == 0 && before != '_';
+  });
+}
+
+// The call in a struct that `heir` names, its own or one of another file: what inherits a forward()
+// names the struct it has it from.
+std::string find_inherited(const std::vector<Source>& sources, const Source& heir,
+                           const std::vector<std::string>& callees) {
+  constexpr std::string_view kStruct = "struct ";
+  for (const Source& source : sources) {
+    for (size_t i = 0; i < source.lines.size(); ++i) {
+      const std::string& line = source.lines[i];
+      if (!line.starts_with(kStruct)) continue;
+      const std::string name =
+          line.substr(kStruct.size(), line.find_first_of(" :{;", kStruct.size()) - kStruct.size());
+      const bool is_named = mentions(heir, name + "<");
+      if (!is_named) continue;
+      size_t end = i;
+      while (end < source.lines.size() && !source.lines[end].starts_with("};")) ++end;
+      std::string found = find_in(source, i, end, callees);
+      if (!found.empty()) return found;
+    }
+  }
+  return "";
+}
+
 // Taps inside a module, and the calls that make them.
 std::vector<std::string> makers_of(const std::string& tap) {
   if (tap == "q_rot" || tap == "k_rot") return {"apply_rotary_pos_emb(", "rope(", "attend("};
@@ -136,24 +168,18 @@ std::string source_line(const std::vector<fs::path>& folders, const Graph& graph
                         const std::string& path) {
   const Wanted wanted = wanted_of(graph, path);
   if (wanted.caller.empty()) return "";
-  std::string where_class_is;
+  std::vector<Source> sources;
   for (const fs::path& folder : folders) {
-    const std::vector<Source> sources = read_sources(folder);
-    for (const Source& source : sources) {
-      const std::optional<Region> region = region_of(source, wanted.caller);
-      if (!region) continue;
-      if (where_class_is.empty()) where_class_is = place(source, region->named);
-      std::string found = find_in(source, region->begin, region->end, wanted.callees);
-      if (!found.empty()) return found;
-    }
-    // The class inherits its forward(): from a struct of this folder, or of one that follows.
-    if (where_class_is.empty()) continue;
-    for (const Source& source : sources) {
-      std::string found = find_in(source, 0, source.lines.size(), {wanted.callees.front()});
-      if (!found.empty() && !wanted.callees.front().starts_with("forward")) return found;
-    }
+    for (Source& source : read_sources(folder)) sources.push_back(std::move(source));
   }
-  return where_class_is;
+  for (const Source& source : sources) {
+    const std::optional<Region> region = region_of(source, wanted.caller);
+    if (!region) continue;
+    std::string found = find_in(source, region->begin, region->end, wanted.callees);
+    if (found.empty()) found = find_inherited(sources, source, wanted.callees);
+    return found.empty() ? place(source, region->named) : found;
+  }
+  return "";
 }
 
 }  // namespace lockstep::parity
