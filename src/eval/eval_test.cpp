@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 class EvalTest : public testing::Test {
- protected:
+ public:
   EvalTest() {
     std::string pattern = (fs::temp_directory_path() / "lockstep-eval-XXXXXX").string();
     folder_ = mkdtemp(pattern.data());

@@ -24,7 +24,7 @@ constexpr int64_t kTokens = 24, kHeads = 4, kWidth = 8;
 // One op on given operands, known by its dumps alone.
 class MadeUpSite : public Site {
  public:
-  MadeUpSite(const std::string& op, Attrs attrs, std::map<std::string, Array> operands) {
+  MadeUpSite(const std::string& op, Attrs attrs, const std::map<std::string, Array>& operands) {
     run = "float32-p0-prefill";
     dtype = "float32";
     path = "model.layers.1.part";
@@ -32,13 +32,13 @@ class MadeUpSite : public Site {
     SiteStep step;
     step.op = op;
     step.attrs = std::move(attrs);
-    for (auto& [role, values] : operands) {
+    for (const auto& [role, values] : operands) {
       Operand operand;
       operand.role = role;
       operand.name = "given." + role;
       operand.shape = values.shape;
       step.operands.push_back(operand);
-      values_[operand.name] = std::move(values);
+      values_[operand.name] = values;
     }
     steps = {step};
     geometry.n_tokens = kTokens;
