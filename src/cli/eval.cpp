@@ -118,7 +118,7 @@ void print_text(const EvalOptions& options, const eval::Task& task, const eval::
                                                    ? "with --output F it keeps what is answered"
                                                    : "it goes on where it ended");
   } else {
-    fmt::print("next: lockstep verify {} --tier 5\n",
+    fmt::print("next: lockstep verify {} --reference REF\n",
                options.model.model.empty() ? "MODEL" : options.model.model);
   }
 }
